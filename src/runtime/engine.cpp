@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "dsr1/backend/cpu.h"
 #include "dsr1/backend/cuda.h"
@@ -16,9 +17,6 @@
 namespace dsr1::runtime {
 namespace {
 
-// A prompt of at least this many tokens uses MLA's expanded form (fewer operations a token), a shorter one and every
-// generated token the absorbed form (fewer bytes). Depends on the request alone, never on the batch around it.
-constexpr size_t kMlaExpandedMin = 32;
 uint64_t expert_bytes(const model::LayerWeights& l, bool chosen_only, int n_used) {
   uint64_t bytes = 0;
   for (const auto* set : {&l.ffn_gate_exps, &l.ffn_up_exps, &l.ffn_down_exps}) {
@@ -73,6 +71,7 @@ const MemoryPlan& Engine::plan() const { return impl_->plan; }
 int64_t Engine::n_ctx() const { return impl_->n_ctx; }
 std::string Engine::device_name() const { return impl_->ops->name(); }
 int Engine::n_threads() const { return impl_->n_threads; }
+int64_t Engine::n_batch() const { return impl_->n_batch; }
 DType Engine::type_k() const { return impl_->type_k; }
 DType Engine::type_v() const { return impl_->type_v; }
 
@@ -260,6 +259,20 @@ Result<std::unique_ptr<Session>> Engine::new_session() {
   }
   s->tokens_.reserve(ctx);
   return s;
+}
+
+void Engine::copy_prefix(Session& to, const Session& from, int64_t n) {
+  DSR1_CHECK(n >= 0 && n <= from.n_past() && n <= to.n_ctx(), "copying tokens that are not there");
+  if (&to == &from) return to.rewind(n);
+  const auto rows = static_cast<size_t>(n);
+  for (size_t i = 0; i < to.layers_.size(); ++i) {
+    const ops::KvLayerView &a = from.layers_[i], &b = to.layers_[i];
+    for (int h = 0; h < a.n_head_kv; ++h) {
+      std::memcpy(b.k_row(h, 0), a.k_row(h, 0), rows * a.k_row_bytes());
+      if (a.v != nullptr) std::memcpy(b.v_row(h, 0), a.v_row(h, 0), rows * a.v_row_bytes());
+    }
+  }
+  to.tokens_.assign(from.tokens_.begin(), from.tokens_.begin() + n);
 }
 
 void Session::rewind(int64_t n) {

@@ -98,8 +98,9 @@ MemoryPlan plan_memory(const ModelFacts& facts, const PlanRequest& r) {
                  static_cast<uint64_t>(kLogitRows * logits_stride(facts.config)) * sizeof(float) + r.workspace;
   plan.available = r.available;
   const uint64_t resident = r.use_mmap ? plan.weights_needed : plan.weights;
+  plan.n_sessions = std::max(r.n_sessions, 1);
   const uint64_t per_token = kv_bytes_per_token(facts.config, facts.n_cache_layers, r.type_k, r.type_v) *
-                             static_cast<uint64_t>(std::max(r.n_sessions, 1));
+                             static_cast<uint64_t>(plan.n_sessions);
   plan.n_ctx = most_context(facts.config, r.n_ctx);
   const uint64_t fixed = resident + plan.scratch + kReserve;
   if (r.n_ctx == 0 && plan.available > fixed) {
@@ -113,13 +114,16 @@ MemoryPlan plan_memory(const ModelFacts& facts, const PlanRequest& r) {
 Status check_plan(const MemoryPlan& plan, bool use_mmap) {
   const uint64_t resident = use_mmap ? plan.weights_needed : plan.weights;
   const uint64_t needed = resident + plan.kv + plan.scratch;
+  const bool several = plan.n_sessions > 1;
   if (plan.available == 0 || needed <= plan.available) return {};
   return Error(ErrorCode::kDoesNotFit,
                "does not fit: " + gib(needed) + " needed (" +
                    (use_mmap ? "weights read for every token " : "weights, all in memory without mmap, ") +
-                   gib(resident) + ", KV cache for " + std::to_string(plan.n_ctx) + " tokens " + gib(plan.kv) +
-                   ", scratch " + gib(plan.scratch) + "), " + gib(plan.available) +
-                   " available; use a smaller quantization, a smaller context (-c) or -ctk q8_0");
+                   gib(resident) + ", KV cache for " +
+                   (several ? std::to_string(plan.n_sessions) + " sequences of " : "") + std::to_string(plan.n_ctx) +
+                   " tokens " + gib(plan.kv) + ", scratch " + gib(plan.scratch) + "), " + gib(plan.available) +
+                   " available; use " + (several ? "fewer at once (-np), " : "") +
+                   "a smaller quantization, a smaller context (-c) or -ctk q8_0");
 }
 
 uint64_t kv_bytes_per_token(const model::ModelConfig& c, int n_layers, DType type_k, DType type_v) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "dsr1/runtime/scheduler.h"
 #include "support/engine_helpers.h"
 
 namespace {
@@ -59,6 +60,39 @@ TEST(Memory, EvaluatingAllocatesNothing) {
   }
 }
 
+TEST(Memory, GeneratingManyAtOnceAllocatesNothing) {
+  for (const char* arch : {"qwen2", "deepseek2"}) {
+    SyntheticSpec spec;
+    spec.arch = arch;
+    spec.dtype = DType::kQ8_0;
+    runtime::EngineOptions o;
+    o.n_threads = 2;
+    o.n_batch = 64;
+    o.n_sessions = 4;
+    auto engine = open_engine(write_model(spec, std::string("alloc-many-") + arch), o);
+    ASSERT_TRUE(engine);
+    auto scheduler = runtime::Scheduler::create(*engine, 4);
+    ASSERT_TRUE(scheduler);
+    for (uint64_t i = 0; i < 4; ++i) {
+      runtime::SequenceRequest r;
+      r.prompt = some_tokens(20 + 40 * i, i);
+      r.options.n_predict = 100;
+      r.options.ignore_eos = true;
+      r.options.sampler.seed = i;
+      (*scheduler)->submit(std::move(r));
+    }
+    const runtime::Scheduler::DoneFn done = [](uint64_t, Result<runtime::Generation>) {};
+    for (int i = 0; i < 12; ++i) ASSERT_TRUE((*scheduler)->step(nullptr, done));
+    allocations = 0;
+    bool steps = true;
+    for (int i = 0; i < 60; ++i) steps = steps && (*scheduler)->step(nullptr, done).has_value();
+    const int64_t n = allocations.exchange(-1);
+    EXPECT_TRUE(steps);
+    EXPECT_EQ(n, 0) << arch;
+    EXPECT_GE((*scheduler)->counts().generated, 240);
+  }
+}
+
 TEST(Memory, TheGuardSeesAnAllocation) {
   allocations = 0;
   delete new int(1);
@@ -83,6 +117,13 @@ TEST(Memory, WhatDoesNotFitIsRefusedWithTheNumbers) {
   EXPECT_EQ(refused.error().code, ErrorCode::kDoesNotFit);
   for (const char* part : {"needed", "KV cache for 512 tokens", "available", "-c"})
     EXPECT_NE(refused.error().text().find(part), std::string::npos) << refused.error().text();
+  o.n_sessions = 3;
+  o.memory_limit = plan.weights_needed + 3 * plan.kv + plan.scratch;
+  EXPECT_TRUE(runtime::Engine::open(path.string(), o));
+  o.memory_limit -= 1;
+  refused = runtime::Engine::open(path.string(), o);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text().find("3 sequences of 512 tokens"), std::string::npos) << refused.error().text();
 }
 
 TEST(Memory, AContextIsChosenThatFits) {

@@ -57,11 +57,15 @@ class Session {
   int64_t n_ctx_ = 0;
 };
 
+// A prompt of at least this many tokens uses MLA's expanded form (fewer operations a token), a shorter one and every
+// generated token the absorbed form (fewer bytes). Depends on the request alone, never on the batch around it.
+inline constexpr size_t kMlaExpandedMin = 32;
+
 // Tokens to append to one session in one pass.
 struct Work {
   Session* session = nullptr;
   std::span<const int32_t> tokens;
-  bool prompt = false;      // part of a request's prompt (as opposed to its generated answer)
+  bool prompt = false;      // in the expanded form: part of a prompt that is long enough for it
   bool want_logits = true;  // of the last token
 };
 
@@ -94,10 +98,13 @@ class Engine {
   int64_t n_ctx() const;
   std::string device_name() const;  // "cpu (avx512_vnni, 2 threads)"
   int n_threads() const;
+  int64_t n_batch() const;  // rows of one forward pass
   DType type_k() const;
   DType type_v() const;
 
   Result<std::unique_ptr<Session>> new_session();
+  // Gives `to` the first n tokens of `from` with their cache, instead of what it held. n <= from.n_past().
+  void copy_prefix(Session& to, const Session& from, int64_t n);
 
   // Appends tokens to a session in chunks of at most n_batch. Errors: kDoesNotFit where the context is too short
   // (nothing is evaluated), kInterrupted where *cancel became true (complete chunks stay in the session).

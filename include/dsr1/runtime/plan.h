@@ -49,6 +49,7 @@ struct MemoryPlan {
   uint64_t scratch = 0;         // activations, logits and the backend's workspace
   uint64_t available = 0;       // memory this process may still use, cgroup limits included
   int64_t n_ctx = 0;            // context of each session
+  int n_sessions = 1;
   uint64_t total() const { return weights + kv + scratch; }
 };
 
