@@ -9,8 +9,11 @@
 
 namespace dsr1::cli {
 
-AnswerPrinter::AnswerPrinter(bool show_thoughts)
-    : show_thoughts_(show_thoughts), terminal_(is_terminal(STDOUT_FILENO)), dim_(has_colour(STDOUT_FILENO)) {}
+AnswerPrinter::AnswerPrinter(PrintOptions options)
+    : options_(options),
+      terminal_(is_terminal(STDOUT_FILENO)),
+      escapes_(has_escapes(STDOUT_FILENO)),
+      dim_(has_colour(STDOUT_FILENO)) {}
 
 // On a terminal a model must not move the cursor or set the title: control characters but newline and tab are shown as
 // ^X, C1 controls as '?'.
@@ -32,69 +35,111 @@ std::string AnswerPrinter::safe(std::string_view text) const {
   return s;
 }
 
+void AnswerPrinter::write(std::string_view text) {
+  if (text.empty()) return;
+  const std::string shown = safe(text);
+  Output::get().write(escapes_ && options_.word_wrap ? wrap_.push(shown, terminal_columns(STDOUT_FILENO)) : shown);
+  newline_ = shown.back() == '\n';
+}
+
 bool AnswerPrinter::print(const runtime::TokenEvent& event) {
   Output& out = Output::get();
-  if (!event.thought.empty()) {
-    if (show_thoughts_) {
-      if (at_ != At::kThought) open_thought();
-      out.write(safe(event.thought));
-    } else {
-      count_thought();
-    }
-  } else if (event.id >= 0 && event.answer.empty() && at_ == At::kNothing && thought_tokens_ > 0) {
-    count_thought();
+  if (event.thinking && at_ == At::kNothing) begin_thought();
+  if (event.thinking && event.id >= 0) ++thought_tokens_;
+  if (!event.thought.empty() && options_.show_thoughts) {
+    clear_status();
+    if (at_ == At::kNothing) begin_thought();
+    write(event.thought);
   }
   if (!event.answer.empty()) {
-    clear_counter();
-    if (at_ == At::kThought) close_thought();
+    clear_status();
+    if (at_ == At::kThought) end_thought();
     at_ = At::kAnswer;
-    out.write(safe(event.answer));
-    newline_ = event.answer.back() == '\n';
+    write(event.answer);
   }
+  if (at_ == At::kThought) draw_status();
   out.flush();
   return out.ok();
 }
 
-void AnswerPrinter::open_thought() {
+void AnswerPrinter::note(const std::string& line) {
+  clear_status();
+  Output& out = Output::get();
+  if (terminal_ && !newline_) {
+    out.write("\n");
+    wrap_.restart();
+    newline_ = true;
+  }
+  out.flush();
+  to_stderr(line + "\n");
+}
+
+void AnswerPrinter::begin_thought() {
   at_ = At::kThought;
-  newline_ = false;
+  thought_start_ = Clock::now();
+  if (!options_.show_thoughts) return;
   Output::get().write(dim_ ? "\x1b[2m" : "<think>\n");
 }
 
-void AnswerPrinter::close_thought() {
-  Output::get().write(dim_ ? "\x1b[0m\n\n" : "\n</think>\n\n");
+std::string AnswerPrinter::thought_summary() const {
+  const double seconds = std::chrono::duration<double>(Clock::now() - thought_start_).count();
+  return std::to_string(thought_tokens_) + (thought_tokens_ == 1 ? " token, " : " tokens, ") + human_seconds(seconds);
+}
+
+void AnswerPrinter::end_thought() {
+  Output& out = Output::get();
+  if (options_.show_thoughts) {
+    if (dim_) out.write("\x1b[0m");
+    if (!newline_) out.write("\n");
+    if (!dim_) out.write("</think>\n");
+  }
+  if (options_.chat)
+    out.write((dim_ ? "\x1b[2m[thought: " : "[thought: ") + thought_summary() + (dim_ ? "]\x1b[0m\n" : "]\n"));
+  if (options_.show_thoughts || options_.chat) out.write("\n");
+  wrap_.restart();
   newline_ = true;
 }
 
-void AnswerPrinter::count_thought() {
-  ++thought_tokens_;
-  const auto now = std::chrono::steady_clock::now();
-  if (!has_escapes(STDERR_FILENO) || now - last_count_ < std::chrono::milliseconds(200)) return;
-  last_count_ = now;
-  counter_drawn_ = true;
-  to_stderr("\rthinking, " + std::to_string(thought_tokens_) + " tokens\x1b[K");
+// Below a thought that is shown: one row further down, the cursor coming back to where the text goes on. In place of a
+// hidden one: on the row itself; where stdout is no terminal, on stderr's.
+void AnswerPrinter::draw_status() {
+  const auto now = Clock::now();
+  if (now - thought_start_ < std::chrono::milliseconds(500)) return;
+  const bool below = options_.show_thoughts;
+  if (below && !escapes_) return;
+  if (!below && !has_escapes(STDERR_FILENO)) return;
+  if (status_drawn_ && now - last_status_ < std::chrono::milliseconds(100)) return;
+  last_status_ = now;
+  status_drawn_ = true;
+  std::string status = "thinking: " + thought_summary();
+  if (options_.chat) status += "  (Ctrl-T: answer now, Ctrl-C: stop)";
+  const auto columns = static_cast<size_t>(terminal_columns(below ? STDOUT_FILENO : STDERR_FILENO));
+  if (status.size() >= columns) status.resize(columns - 1);
+  // IND makes room for the row, then the cursor is kept (DECSC), moved and brought back (DECRC).
+  if (below) Output::get().show("\x1b\x44\x1b[A\x1b\x37\x1b[B\r" + status + "\x1b[K\x1b\x38");
+  else to_stderr("\r" + status + "\x1b[K");
 }
 
-void AnswerPrinter::clear_counter() {
-  if (counter_drawn_) to_stderr("\r\x1b[K");
-  counter_drawn_ = false;
+void AnswerPrinter::clear_status() {
+  if (!status_drawn_) return;
+  status_drawn_ = false;
+  if (options_.show_thoughts) Output::get().write("\x1b[J");
+  else to_stderr("\r\x1b[K");
 }
 
 void AnswerPrinter::break_off() {
-  clear_counter();
+  clear_status();
   Output& out = Output::get();
-  if (at_ == At::kThought) {
-    out.write(dim_ ? "\x1b[0m\n" : "\n");
-    newline_ = true;
-  }
-  if (!newline_) out.write("\n");
+  if (at_ == At::kThought && options_.show_thoughts && dim_) out.write("\x1b[0m");
+  if (!newline_ || (at_ == At::kThought && options_.show_thoughts)) out.write("\n");
   newline_ = true;
   out.flush();
 }
 
 void AnswerPrinter::finish(const runtime::Generation& generation) {
   break_off();
-  if (generation.in_thought && !show_thoughts_ && !generation.thought.empty()) to_stderr(generation.thought + "\n");
+  if (generation.in_thought && !options_.show_thoughts && !generation.thought.empty())
+    to_stderr(generation.thought + "\n");
 }
 
 std::string end_note(const runtime::Generation& g) {
@@ -115,6 +160,17 @@ std::string end_note(const runtime::Generation& g) {
     note += "the context was full, the oldest " + std::to_string(g.dropped_tokens) + " tokens were dropped";
   }
   return note.empty() ? note : "dsr1: " + note + "\n";
+}
+
+std::string context_note(int64_t used, int64_t n_ctx, runtime::OnContextFull then) {
+  std::string note =
+      "the context is nearly full (" + std::to_string(used) + " of " + std::to_string(n_ctx) + " tokens); ";
+  switch (then) {
+    case runtime::OnContextFull::kStop: return note + "when it is, the answer stops";
+    case runtime::OnContextFull::kError: return note + "when it is, the run ends with an error";
+    case runtime::OnContextFull::kDropOldest: return note + "when it is, the oldest half is forgotten and read anew";
+  }
+  return note;
 }
 
 std::string footer(const runtime::Generation& g) {

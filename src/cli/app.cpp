@@ -45,7 +45,7 @@ int exit_code(const Error& error) {
     case ErrorCode::kNetwork: return 7;
     case ErrorCode::kCheckFailed: return 8;
     case ErrorCode::kResumable: return 75;
-    case ErrorCode::kInterrupted: return last_signal() == SIGTERM ? 143 : 130;
+    case ErrorCode::kInterrupted: return 128 + (last_signal() != 0 ? last_signal() : SIGINT);
   }
   return 1;
 }

@@ -2,299 +2,208 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
-#include <filesystem>
+#include <utility>
 
 #include "answer_printer.h"
-#include "input.h"
-#include "line_editor.h"
 #include "output.h"
+#include "paths.h"
 #include "signals.h"
 #include "terminal.h"
 
 namespace dsr1::cli {
 namespace {
 
-const std::vector<std::string> kCommands = {"/bye", "/clear", "/help",   "/read",  "/regen",
-                                            "/set", "/show",  "/system", "/think", "/undo"};
+constexpr std::string_view kQuotes = "\"\"\"";
+constexpr char kControlT = 20;
+// From this share of the context on, what will happen at its end is said after each answer.
+constexpr double kNearlyFull = 0.8;
 
-// Commands by their beginning; files after /read.
-std::vector<std::string> completions(std::string_view before) {
-  std::vector<std::string> found;
-  if (before.starts_with("/read ")) {
-    const std::filesystem::path typed(before.substr(6));
-    const std::filesystem::path dir = typed.parent_path();
-    std::error_code ec;
-    for (std::filesystem::directory_iterator it(dir.empty() ? "." : dir, ec), end; !ec && it != end; it.increment(ec)) {
-      const std::string name = it->path().filename().string();
-      std::error_code inner;
-      if (name.starts_with(typed.filename().string()))
-        found.push_back("/read " + (dir / name).string() + (it->is_directory(inner) ? "/" : ""));
-    }
-    std::sort(found.begin(), found.end());
-  } else if (before.starts_with("/")) {
-    for (const auto& c : kCommands)
-      if (std::string_view(c).starts_with(before)) found.push_back(c);
+std::string when_full(runtime::OnContextFull then) {
+  switch (then) {
+    case runtime::OnContextFull::kStop:
+      return "when it is full, answers stop; /set on-context-full drop-oldest forgets";
+    case runtime::OnContextFull::kError: return "when it is full, the chat ends with an error";
+    case runtime::OnContextFull::kDropOldest: return "when it is full, the oldest messages are forgotten";
   }
-  return found;
+  return {};
 }
-
-constexpr const char* kHelp =
-    "  /help                this list\n"
-    "  /clear               forget the conversation\n"
-    "  /regen               answer the last question again\n"
-    "  /undo                take back the last question and its answer\n"
-    "  /read FILE           the file's text goes before your next question\n"
-    "  /system TEXT         set the system prompt (empty: none) and start afresh\n"
-    "  /think MODE          auto, on, off or hide\n"
-    "  /set NAME VALUE      temp, top-p, top-k, min-p, repeat-penalty, seed, predict, think-budget, ...\n"
-    "  /show                settings and how full the context is\n"
-    "  /bye                 leave (also Ctrl-D)\n"
-    "  \"\"\"                  begins and ends a question of several lines\n"
-    "  Ctrl-C stops an answer; at the prompt it leaves.\n";
-
-class Chat {
- public:
-  Chat(Conversation& conversation, GenerationOptions generation, runtime::GenerateOptions options, bool verbose)
-      : conversation_(conversation),
-        generation_(std::move(generation)),
-        options_(std::move(options)),
-        verbose_(verbose) {}
-
-  Status loop() {
-    Output& out = Output::get();
-    const auto& engine = conversation_.engine();
-    to_stderr(engine.file().path().filename().string() + ", " + engine.device_name() + ", context " +
-              std::to_string(engine.n_ctx()) + " tokens\n/help lists commands, Ctrl-D leaves\n");
-    while (out.ok()) {
-      const auto text = read_entry();
-      if (!text) {
-        out.write("\n");
-        return {};
-      }
-      const size_t begin = text->find_first_not_of(" \t\n");
-      if (begin == std::string::npos) continue;
-      if ((*text)[begin] == '/' && !multi_line_) {
-        bool leave = false;
-        DSR1_TRY_STATUS(command(text->substr(begin), &leave));
-        if (leave) return {};
-        continue;
-      }
-      std::string question = pending_.empty() ? *text : pending_ + "\n" + *text;
-      pending_.clear();
-      conversation_.messages.push_back({.role = text::Role::kUser, .content = std::move(question)});
-      DSR1_TRY_STATUS(answer());
-    }
-    return {};
-  }
-
- private:
-  std::optional<std::string> read_entry() {
-    multi_line_ = false;
-    auto line = editor_.read(">>> ");
-    if (!line || !line->starts_with("\"\"\"")) return line;
-    multi_line_ = true;
-    std::string text = line->substr(3);
-    while (true) {
-      const size_t end = text.find("\"\"\"");
-      if (end != std::string::npos) return text.substr(0, end);
-      const auto more = editor_.read("... ");
-      if (!more) return text;
-      text += (text.empty() ? "" : "\n") + *more;
-    }
-  }
-
-  // Answers the last message. A context that is too small for the conversation is said, and dealt with as asked.
-  Status answer() {
-    auto& messages = conversation_.messages;
-    DSR1_TRY(auto ids, conversation_.prompt(generation_.thinking(), generation_.parse_special, &options_.start));
-    const auto n_ctx = conversation_.engine().n_ctx();
-    int64_t dropped = 0;
-    while (static_cast<int64_t>(ids.size()) >= n_ctx &&
-           options_.on_context_full == runtime::OnContextFull::kDropOldest && messages.size() > 2) {
-      messages.erase(messages.begin(), messages.begin() + 2);
-      dropped += 2;
-      DSR1_TRY(ids, conversation_.prompt(generation_.thinking(), generation_.parse_special, &options_.start));
-    }
-    if (dropped > 0) note("the context was full, the oldest " + std::to_string(dropped) + " messages were dropped");
-    if (static_cast<int64_t>(ids.size()) >= n_ctx) {
-      const std::string message = "the conversation has " + std::to_string(ids.size()) +
-                                  " tokens and the context only " + std::to_string(n_ctx);
-      if (options_.on_context_full == runtime::OnContextFull::kError) return Error(ErrorCode::kDoesNotFit, message);
-      note(message + "; /undo or /clear make room, -c sets the size, --on-context-full drop-oldest forgets by itself");
-      messages.pop_back();
-      return {};
-    }
-    const auto bos = conversation_.tokenizer().bos();
-    options_.n_keep = bos == ids.front() ? 1 : 0;
-    if (generation_.seed == -1) options_.sampler.seed = random_seed();
-
-    forget_signal();
-    const QuietTerminal quiet;
-    const Interruptible interruptible;
-    options_.cancel = interruptible.flag();
-    ProgressBar bar("reading");
-    options_.prompt_progress = [&](int64_t done, int64_t total) {
-      if (done < total) bar.update(done, total);
-      else bar.clear();
-    };
-    AnswerPrinter printer(generation_.think != "hide");
-    auto result = conversation_.generate(ids, options_, [&](const runtime::TokenEvent& e) { return printer.print(e); });
-    bar.clear();
-    if (!result) {
-      printer.break_off();
-      return std::move(result).error();
-    }
-    printer.finish(*result);
-    if (interruptible.interrupted()) note("stopped; what was said so far is kept");
-    else to_stderr(end_note(*result));
-    if (verbose_) to_stderr(footer(*result));
-    if (last_signal() == SIGTERM) return Error(ErrorCode::kInterrupted, "");
-    // Thoughts are not kept: the family's templates leave them out of the history.
-    messages.push_back({.role = text::Role::kAssistant, .content = result->answer});
-    used_ = static_cast<int64_t>(ids.size() + result->tokens.size());
-    Output::get().show("\n");
-    return {};
-  }
-
-  Status command(const std::string& line, bool* leave) {
-    const size_t space = line.find_first_of(" \t\n");
-    const std::string word = line.substr(0, space);
-    std::string rest = space == std::string::npos
-                           ? ""
-                           : line.substr(line.find_first_not_of(" \t\n", space) == std::string::npos
-                                             ? line.size()
-                                             : line.find_first_not_of(" \t\n", space));
-    while (!rest.empty() && (rest.back() == ' ' || rest.back() == '\n')) rest.pop_back();
-    auto& messages = conversation_.messages;
-    if (word == "/bye" || word == "/exit" || word == "/quit") {
-      *leave = true;
-    } else if (word == "/help" || word == "/?") {
-      Output::get().show(kHelp);
-    } else if (word == "/clear" || word == "/new") {
-      messages.clear();
-      note("the conversation is forgotten");
-    } else if (word == "/regen" || word == "/retry") {
-      if (!messages.empty() && messages.back().role == text::Role::kAssistant) messages.pop_back();
-      if (messages.empty()) note("there is no question to answer again");
-      else return answer();
-    } else if (word == "/undo") {
-      if (!messages.empty() && messages.back().role == text::Role::kAssistant) messages.pop_back();
-      if (!messages.empty()) messages.pop_back();
-      note(std::to_string(messages.size() / 2) + " questions left in the conversation");
-    } else if (word == "/read") {
-      auto text = read_input_file(rest);
-      if (!text || text->empty()) {
-        note(text ? "the file is empty" : text.error().text());
-        return {};
-      }
-      pending_ += (pending_.empty() ? "" : "\n") + *text;
-      note(std::to_string(text->size()) + " bytes read; they go before your next question");
-    } else if (word == "/system") {
-      conversation_.system = rest.empty() ? std::nullopt : std::optional(rest);
-      messages.clear();
-      note(rest.empty() ? "no system prompt; the conversation starts afresh"
-                        : "system prompt set; the conversation starts afresh");
-    } else if (word == "/think") {
-      return set("think", rest);
-    } else if (word == "/set") {
-      const size_t gap = std::min(rest.find_first_of(" \t"), rest.size());
-      const std::string name = rest.substr(0, gap), value = gap < rest.size() ? rest.substr(gap + 1) : "";
-      if (name == "system") return command("/system " + value, leave);
-      if (name == "parameter") return command("/set " + value, leave);  // Ollama's way
-      return set(name == "nothink" ? "think" : name, name == "nothink"                  ? "off"
-                                                     : name == "think" && value.empty() ? "on"
-                                                                                        : value);
-    } else if (word == "/show" || word == "/info") {
-      show();
-    } else {
-      const std::string near = nearest_word(
-          word, {"/help", "/clear", "/regen", "/undo", "/read", "/system", "/think", "/set", "/show", "/bye"});
-      note("unknown command " + word + (near.empty() ? "; /help lists them" : "; did you mean " + near + "?"));
-    }
-    return {};
-  }
-
-  // The options of the command line, by their long names.
-  Status set(const std::string& name, const std::string& value) {
-    GenerationOptions changed = generation_;
-    OptionTable table;
-    changed.declare(table);
-    std::string key = name;
-    std::replace(key.begin(), key.end(), '_', '-');
-    const Option* option = table.find("--" + key);
-    if (option == nullptr) {
-      std::vector<std::string> known;
-      for (const Option& o : table.options())
-        for (const auto& l : o.longs()) known.push_back(l.substr(2));
-      const std::string near = nearest_word(key, known);
-      note("no setting '" + name + "'" +
-           (near.empty() ? "; dsr1 run --help lists them" : "; did you mean " + near + "?"));
-      return {};
-    }
-    Status status =
-        value.empty() && !option->is_flag() ? Status(Error(ErrorCode::kUsage, "a value is missing")) : Status();
-    if (status && !option->choices.empty() &&
-        std::find(option->choices.begin(), option->choices.end(), value) == option->choices.end())
-      status = Error(ErrorCode::kUsage, "unknown value '" + value + "'");
-    if (status) status = option->set(value);
-    auto made = changed.make(conversation_.tokenizer());
-    if (status && !made) status = Error(made.error());
-    std::optional<text::ChatTemplate> chat;
-    if (status && changed.chat != generation_.chat) {
-      auto named = changed.chat_template(conversation_.engine().file());
-      if (named) chat = *named;
-      else status = Error(named.error());
-    }
-    if (!status) {
-      note(key + ": " + status.error().text());
-      return {};
-    }
-    if (chat) conversation_.set_chat(*chat);
-    generation_ = changed;
-    options_ = *made;
-    note(key + " = " + (value.empty() ? "on" : value));
-    return {};
-  }
-
-  void show() {
-    const auto& s = generation_.sampler;
-    auto number = [](double v) {
-      char text[32];
-      std::snprintf(text, sizeof text, "%g", v);
-      return std::string(text);
-    };
-    std::string out;
-    out += "model     " + conversation_.engine().file().path().string() + "\n";
-    out += "format    " + std::string(conversation_.chat()->name()) + ", think " + generation_.think + "\n";
-    out += "system    " + conversation_.system.value_or("none") + "\n";
-    out += "sampling  temp " + number(s.temperature) + ", top-p " + number(s.top_p) + ", top-k " +
-           std::to_string(s.top_k) + ", min-p " + number(s.min_p) + ", seed " +
-           (generation_.seed == -1 ? "random" : std::to_string(generation_.seed)) + "\n";
-    out += "context   " + std::to_string(used_) + " of " + std::to_string(conversation_.engine().n_ctx()) +
-           " tokens, " + std::to_string(conversation_.messages.size()) +
-           " messages; when full: " + generation_.on_context_full + "\n";
-    Output::get().show(out);
-  }
-
-  void note(const std::string& text) { to_stderr(text + "\n"); }
-
-  Conversation& conversation_;
-  GenerationOptions generation_;
-  runtime::GenerateOptions options_;
-  const bool verbose_;
-  LineEditor editor_{completions};
-  std::string pending_;
-  bool multi_line_ = false;
-  int64_t used_ = 0;
-};
 
 }  // namespace
 
-Status run_chat(Conversation& conversation, GenerationOptions generation, runtime::GenerateOptions options,
-                bool verbose) {
-  return Chat(conversation, std::move(generation), std::move(options), verbose).loop();
+Chat::Chat(Conversation& conversation, SavedChat& saved, ChatOptions options)
+    : conversation_(conversation),
+      saved_(saved),
+      o_(std::move(options)),
+      editor_([this](std::string_view before) { return completions(before, &saved_); }),
+      input_history_(state_dir().empty() ? std::filesystem::path() : state_dir() / "history") {}
+
+void Chat::note(const std::string& text) const { to_stderr(text + "\n"); }
+
+Status Chat::run() {
+  // Signals end the chat in order: what was said is kept, the caches too. A second one leaves at once.
+  const Interruptible whole;
+  const auto& engine = conversation_.engine();
+  note(engine.file().path().filename().string() + " on " + engine.device_name());
+  note("context " + std::to_string(engine.n_ctx()) + " tokens; " + when_full(o_.generate.on_context_full));
+  note("/help lists commands, Ctrl-D leaves");
+  if (o_.keep) editor_.history() = input_history_.load();
+  Status status = loop();
+  saved_.close();
+  return status;
+}
+
+Status Chat::loop() {
+  while (Output::get().ok()) {
+    const auto text = read_entry();
+    if (!text) break;
+    const size_t begin = text->find_first_not_of(" \t\n");
+    if (begin == std::string::npos) continue;
+    if ((*text)[begin] == '/' && !multi_line_) {
+      DSR1_TRY_STATUS(command(text->substr(begin)));
+      if (leave_) break;
+      continue;
+    }
+    DSR1_TRY_STATUS(ask(*text));
+  }
+  if (last_signal() != 0) return Error(ErrorCode::kInterrupted, "");
+  return {};
+}
+
+std::optional<std::string> Chat::read_entry(std::string initial) {
+  auto read = [&](const char* prompt, std::string begin) -> std::optional<std::string> {
+    const LineEditor::Line line = editor_.read(prompt, std::move(begin));
+    if (line.end == LineEditor::End::kEntry) return line.text;
+    if (line.end == LineEditor::End::kInterrupt && last_signal() == 0) ::raise(SIGINT);  // leaves as the signal does
+    return std::nullopt;
+  };
+  multi_line_ = false;
+  auto text = read(">>> ", std::move(initial));
+  if (!text) return text;
+  if (text->starts_with(kQuotes)) {
+    multi_line_ = true;
+    text->erase(0, kQuotes.size());
+    size_t end;
+    while ((end = text->find(kQuotes)) == std::string::npos) {
+      const auto more = read("... ", {});
+      if (!more) return std::nullopt;
+      *text += (text->empty() ? "" : "\n") + *more;
+    }
+    text->resize(end);
+  }
+  auto& entries = editor_.history();
+  if (!text->empty() && (entries.empty() || entries.back() != *text)) {
+    entries.push_back(*text);
+    if (o_.keep) input_history_.add(*text);
+  }
+  return text;
+}
+
+Status Chat::ask(std::string question) {
+  if (!pending_.empty()) question = pending_ + "\n" + question;
+  asked_with_ = std::exchange(pending_, {});
+  DSR1_TRY_STATUS(saved_.add({.role = "user", .content = std::move(question)}, o_.generation));
+  return answer();
+}
+
+// The ids for all messages that still have a place.
+Result<std::vector<int32_t>> Chat::make_prompt() {
+  auto& messages = conversation_.messages;
+  messages.clear();
+  const auto& log = saved_.log();
+  for (size_t i = std::min(dropped_, log.size()); i < log.size(); ++i)
+    messages.push_back(
+        {.role = log[i].role == "user" ? text::Role::kUser : text::Role::kAssistant, .content = log[i].content});
+  return conversation_.prompt(o_.generation.thinking(), o_.generation.parse_special, &o_.generate.start);
+}
+
+Status Chat::answer() {
+  const auto n_ctx = conversation_.engine().n_ctx();
+  DSR1_TRY(auto ids, make_prompt());
+  const size_t dropped_before = dropped_;
+  while (static_cast<int64_t>(ids.size()) >= n_ctx &&
+         o_.generate.on_context_full == runtime::OnContextFull::kDropOldest && saved_.log().size() > dropped_ + 2) {
+    dropped_ += 2;
+    DSR1_TRY(ids, make_prompt());
+  }
+  if (dropped_ > dropped_before)
+    note("the context is full: the oldest " + std::to_string(dropped_ - dropped_before) + " messages are forgotten");
+  if (static_cast<int64_t>(ids.size()) >= n_ctx) {
+    const std::string message =
+        "the conversation has " + std::to_string(ids.size()) + " tokens and the context only " + std::to_string(n_ctx);
+    if (o_.generate.on_context_full == runtime::OnContextFull::kError) return Error(ErrorCode::kDoesNotFit, message);
+    note(message +
+         "; the question was taken back: /undo or /clear make room, -c sets the size, "
+         "/set on-context-full drop-oldest forgets by itself");
+    return saved_.cut(saved_.log().size() - 1);
+  }
+  o_.generate.n_keep = conversation_.tokenizer().bos() == ids.front() ? 1 : 0;
+  if (o_.generation.seed == -1) o_.generate.sampler.seed = random_seed();
+
+  if (last_signal() == SIGINT) forget_signal();
+  QuietTerminal quiet;
+  const Interruptible interruptible;
+  std::atomic<bool> answer_now{false};
+  runtime::GenerateOptions options = o_.generate;
+  options.cancel = interruptible.flag();
+  options.answer_now = &answer_now;
+  // Ctrl-T is for now, all else for the next question.
+  auto take_keys = [&] {
+    std::string rest;
+    for (char c : quiet.take_keys()) {
+      if (c == kControlT) answer_now = true;
+      else rest += c;
+    }
+    editor_.type_ahead(rest);
+  };
+  ProgressBar bar("reading");
+  options.prompt_progress = [&](int64_t done, int64_t total) {
+    take_keys();
+    if (done < total) bar.update(done, total);
+    else bar.clear();
+  };
+  AnswerPrinter printer({.show_thoughts = o_.generation.think != "hide", .word_wrap = o_.word_wrap, .chat = true});
+  options.context_low = [&](int64_t used, int64_t all) {
+    bar.clear();
+    printer.note("[" + context_note(used, all, o_.generate.on_context_full) + "]");
+  };
+  auto result = conversation_.generate(ids, options, [&](const runtime::TokenEvent& e) {
+    take_keys();
+    return printer.print(e);
+  });
+  bar.clear();
+  if (!result) {
+    printer.break_off();
+    return std::move(result).error();
+  }
+  const runtime::Generation& g = *result;
+  if (g.in_thought) printer.break_off();  // a hidden thought stays hidden: /history shows it
+  else printer.finish(g);
+  const bool stopped = g.finish_reason == runtime::FinishReason::kInterrupt;
+  if (stopped && g.tokens.empty()) {
+    note(std::string("stopped; the question was taken back (the Up key brings it again") +
+         (asked_with_.empty() ? ")" : "; what /read read still goes before it)"));
+    pending_ = asked_with_;
+    DSR1_TRY_STATUS(saved_.cut(saved_.log().size() - 1));
+  } else {
+    if (stopped) note("stopped; what was said so far is kept");
+    else to_stderr(end_note(g));
+    DSR1_TRY_STATUS(saved_.add(assistant_message(g), o_.generation));
+  }
+  if (o_.verbose) to_stderr(footer(g));
+  if (last_signal() == SIGINT) forget_signal();
+  if (last_signal() != 0) return Error(ErrorCode::kInterrupted, "");
+  used_ = static_cast<int64_t>(ids.size() + g.tokens.size());
+  const bool nearly_full = static_cast<double>(used_) > kNearlyFull * static_cast<double>(n_ctx);
+  if (nearly_full && !warned_full_)
+    note("[" + std::to_string(used_) + " of the context's " + std::to_string(n_ctx) + " tokens are used; " +
+         when_full(o_.generate.on_context_full) +
+         (o_.generate.on_context_full == runtime::OnContextFull::kStop
+              ? "; /clear begins anew, /set on-context-full drop-oldest forgets]"
+              : "]"));
+  warned_full_ = nearly_full;
+  Output::get().show("\n");
+  return {};
 }
 
 }  // namespace dsr1::cli

@@ -33,6 +33,7 @@ class Conversation {
   }
 
   runtime::Engine& engine() { return engine_; }
+  runtime::Session& session() { return *session_; }
   const text::Tokenizer& tokenizer() const { return *engine_.tokenizer(); }
   const std::optional<text::ChatTemplate>& chat() const { return chat_; }
   void set_chat(const text::ChatTemplate& chat) { chat_ = chat; }

@@ -57,7 +57,7 @@ constexpr const char* kExitCodes[][2] = {
     {"3", "model or tokenizer file missing, damaged or of an unsupported kind"},
     {"4", "does not fit: memory, a prompt longer than the context"},
     {"6", "a device was asked for and is not there"},
-    {"130, 143", "stopped by SIGINT, SIGTERM"}};
+    {"130, 143, 129", "stopped by SIGINT, SIGTERM, SIGHUP"}};
 
 }  // namespace
 

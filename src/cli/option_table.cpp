@@ -21,6 +21,8 @@ std::vector<std::string> split_names(const std::string& names, bool longs) {
   return out;
 }
 
+using Values = std::vector<std::string>;
+
 std::string quoted(std::string_view s) { return "'" + std::string(s) + "'"; }
 
 template <class T>
@@ -73,6 +75,7 @@ Option& OptionTable::flag(std::string names, bool* target, std::string help) {
     DSR1_TRY(*target, parse_bool(text));
     return {};
   };
+  o.get = [target] { return Values{*target ? "true" : "false"}; };
   return o;
 }
 
@@ -82,6 +85,7 @@ Option& OptionTable::add(std::string names, std::string value, std::string* targ
     *target = text;
     return {};
   };
+  o.get = [target] { return Values{*target}; };
   return o;
 }
 
@@ -91,6 +95,7 @@ Option& OptionTable::add(std::string names, std::string value, std::optional<std
     *target = std::string(text);
     return {};
   };
+  o.get = [target] { return *target ? Values{**target} : Values{}; };
   return o;
 }
 
@@ -102,18 +107,21 @@ Option& OptionTable::add(std::string names, std::string value, std::vector<std::
     return {};
   };
   o.reset = [target] { target->clear(); };
+  o.get = [target] { return *target; };
   return o;
 }
 
 Option& OptionTable::add(std::string names, std::string value, int* target, std::string help) {
   Option& o = push(std::move(names), std::move(value), std::move(help));
   o.set = [target](std::string_view text) { return set_integer(target, text); };
+  o.get = [target] { return Values{std::to_string(*target)}; };
   return o;
 }
 
 Option& OptionTable::add(std::string names, std::string value, int64_t* target, std::string help) {
   Option& o = push(std::move(names), std::move(value), std::move(help));
   o.set = [target](std::string_view text) { return set_integer(target, text); };
+  o.get = [target] { return Values{std::to_string(*target)}; };
   return o;
 }
 
@@ -123,6 +131,10 @@ Option& OptionTable::add(std::string names, std::string value, float* target, st
     DSR1_TRY(const double v, parse_number(text));
     *target = static_cast<float>(v);
     return {};
+  };
+  o.get = [target] {
+    char text[32];
+    return Values{std::string(text, std::to_chars(text, text + sizeof text, *target).ptr)};
   };
   return o;
 }

@@ -29,8 +29,9 @@ struct Option {
   Complete complete = Complete::kNothing;
   bool repeatable = false;
   bool positional = false;
-  std::function<Status(std::string_view)> set;  // a flag gets "true" or "false"
-  std::function<void()> reset;                  // forgets what the environment or the config file said
+  std::function<Status(std::string_view)> set;    // a flag gets "true" or "false"
+  std::function<void()> reset;                    // forgets what the environment or the config file said
+  std::function<std::vector<std::string>()> get;  // the values it has now, as set() takes them; none where not given
 
   bool is_flag() const { return value.empty() && !positional; }
   std::vector<std::string> letters() const;  // "-c", "-ngl"

@@ -64,6 +64,12 @@ fs::path state_dir() {
   return under_home("XDG_STATE_HOME", ".local/state");
 }
 
+fs::path sessions_dir() {
+  if (fs::path p = env_path("DSR1_HOME"); !p.empty()) return p / "sessions";
+  const fs::path data = under_home("XDG_DATA_HOME", ".local/share");
+  return data.empty() ? data : data / "sessions";
+}
+
 std::vector<fs::path> bundled_model_dirs() {
   std::error_code ec;
   const fs::path program = fs::read_symlink("/proc/self/exe", ec);

@@ -16,6 +16,8 @@ std::filesystem::path config_file();
 // What can be made again, and what is worth keeping (measurements): empty where no home is known.
 std::filesystem::path cache_dir();
 std::filesystem::path state_dir();
+// Conversations: what the user would miss. Empty where no home is known.
+std::filesystem::path sessions_dir();
 
 // Where models are looked for, nearest first: what came with the program, then the user's.
 std::vector<std::filesystem::path> bundled_model_dirs();

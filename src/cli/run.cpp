@@ -14,8 +14,10 @@
 #include "paths.h"
 #include "receipts.h"
 #include "run_json.h"
+#include "saved_chat.h"
 #include "signals.h"
 #include "terminal.h"
+#include "terminal_guard.h"
 
 namespace dsr1::cli {
 namespace {
@@ -45,12 +47,13 @@ class RunCommand final : public Command {
  private:
   // The prompt from all its sources; nothing where none was given.
   Result<std::optional<std::string>> read_prompt() const;
-  Status answer_once(Conversation& conversation, const std::string& prompt, const std::string& model_name,
-                     runtime::GenerateOptions options);
+  Status answer_once(Conversation& conversation, SavedChat& saved, const std::string& prompt,
+                     const std::string& model_name, runtime::GenerateOptions options);
 
   ModelOptions model_;
   GenerationOptions generation_;
-  std::optional<std::string> positional_model_, positional_prompt_, prompt_, file_, system_, system_file_;
+  std::optional<std::string> positional_model_, positional_prompt_, prompt_, file_, system_, system_file_, session_;
+  bool no_history_ = false, no_word_wrap_ = false;
   bool raw_ = false, json_ = false, json_stream_ = false, verbose_ = false, list_devices_ = false;
   int samples_ = 1;
 };
@@ -64,10 +67,15 @@ void RunCommand::declare(OptionTable& table) {
   table.add("-sys,--system-prompt", "TEXT", &system_, "system prompt (default: none, but where the template has one)");
   table.add("-sysf,--system-prompt-file", "FILE", &system_file_, "read it from a file").completes(Complete::kFile);
   table.flag("--raw", &raw_, "no chat format: go on with the text as it is");
+  table.add(
+      "--session", "NAME", &session_,
+      "go on with this conversation (name or number), or begin one of that name; its KV cache is kept between runs");
+  table.flag("--no-history", &no_history_, "keep neither the chat nor what is typed");
   table.section("Output");
   table.flag("--json", &json_, "print one JSON object");
   table.flag("--json-stream", &json_stream_, "print a JSON line for each token, and the object of --json last");
   table.add("--samples", "N", &samples_, "N answers, with seeds counting up from --seed (default: 1)");
+  table.flag("--no-word-wrap,--nowordwrap", &no_word_wrap_, "on a terminal: do not break lines between words");
   table.flag("--verbose", &verbose_, "speeds, counts and the seed on stderr at the end");
   table.flag("--list-devices", &list_devices_, "what can compute, and nothing else");
   generation_.declare(table);
@@ -108,6 +116,10 @@ Status RunCommand::run() {
   if (system_ && system_file_) return Error(ErrorCode::kUsage, "--system-prompt contradicts --system-prompt-file");
   if (raw_ && (system_ || system_file_)) return Error(ErrorCode::kUsage, "--raw contradicts a system prompt");
   if (raw_ && generation_.chat) return Error(ErrorCode::kUsage, "--raw contradicts --chat");
+  if (session_ && (raw_ || samples_ > 1 || no_history_))
+    return Error(ErrorCode::kUsage, std::string("--session contradicts ") + (raw_           ? "--raw"
+                                                                             : samples_ > 1 ? "--samples"
+                                                                                            : "--no-history"));
   DSR1_TRY(const auto typed, one_model(model_.model, positional_model_));
   const bool lone = positional_model_ && !positional_prompt_ && !prompt_ && !file_;
   DSR1_TRY(const std::string path, resolve_model(typed, lone));
@@ -128,6 +140,8 @@ Status RunCommand::run() {
                                                                : "--samples") +
                                         " needs a prompt: -p TEXT");
 
+  std::optional<TerminalGuard> guard;
+  if (interactive) guard.emplace();  // before the engine's memory exists
   DSR1_TRY(auto engine, open_engine(path, engine_options));
   DSR1_TRY(const text::Tokenizer* tokenizer, tokenizer_of(*engine));
   DSR1_TRY(runtime::GenerateOptions options, generation_.make(*tokenizer));
@@ -142,17 +156,37 @@ Status RunCommand::run() {
   else log_info(start);
   DSR1_TRY(auto conversation, Conversation::start(*engine, chat));
   conversation->system = system_;
-  if (interactive) return run_chat(*conversation, generation_, options, verbose_);
-  return answer_once(*conversation, *prompt, path, options);
+  SavedChat saved(*conversation, interactive && !no_history_);
+  if (session_) {
+    DSR1_TRY_STATUS(saved.open(*session_, true, generation_, [&](const std::string& text) {
+      if (interactive) to_stderr(text + "\n");
+      else log_info(text);
+    }));
+    DSR1_TRY(options, generation_.make(*tokenizer));  // with the settings it was left with
+    DSR1_TRY(chat, generation_.chat_template(engine->file()));
+    conversation->set_chat(*chat);
+  }
+  if (interactive)
+    return Chat(*conversation, saved,
+                {.generation = generation_,
+                 .generate = options,
+                 .verbose = verbose_,
+                 .word_wrap = !no_word_wrap_,
+                 .keep = !no_history_})
+        .run();
+  return answer_once(*conversation, saved, *prompt, path, options);
 }
 
-Status RunCommand::answer_once(Conversation& conversation, const std::string& prompt, const std::string& model_name,
-                               runtime::GenerateOptions options) {
+Status RunCommand::answer_once(Conversation& conversation, SavedChat& saved, const std::string& prompt,
+                               const std::string& model_name, runtime::GenerateOptions options) {
   std::vector<int32_t> ids;
   if (raw_) {
     ids = conversation.raw_prompt(prompt, generation_.parse_special);
     options.start = text::ThinkParser::Start::kAnswer;
   } else {
+    for (const auto& m : saved.log())
+      conversation.messages.push_back(
+          {.role = m.role == "user" ? text::Role::kUser : text::Role::kAssistant, .content = m.content});
     conversation.messages.push_back({.role = text::Role::kUser, .content = prompt});
     DSR1_TRY(ids, conversation.prompt(generation_.thinking(), generation_.parse_special, &options.start));
   }
@@ -172,7 +206,13 @@ Status RunCommand::answer_once(Conversation& conversation, const std::string& pr
       if (done < total) bar.update(done, total);
       else bar.clear();
     };
-    AnswerPrinter printer(shown && !json_ && !json_stream_);
+    AnswerPrinter printer({.show_thoughts = shown && !json_ && !json_stream_, .word_wrap = !no_word_wrap_});
+    options.context_low = [&](int64_t used, int64_t all) {
+      bar.clear();
+      const std::string note = context_note(used, all, options.on_context_full);
+      if (is_terminal(STDERR_FILENO) && !json_ && !json_stream_) printer.note("dsr1: " + note);
+      else log_warn(note);
+    };
     auto on_token = [&](const runtime::TokenEvent& event) {
       if (json_) return out.ok();
       if (!json_stream_) return printer.print(event);
@@ -189,6 +229,11 @@ Status RunCommand::answer_once(Conversation& conversation, const std::string& pr
     const runtime::Generation& g = *result;
     note_speed(conversation.engine(), model_, g.prompt_tokens, g.timings.predicted_n, g.timings.predicted_ms / 1e3);
     if (!json_ && !json_stream_) printer.finish(g);
+    if (session_ && !g.tokens.empty()) {
+      DSR1_TRY_STATUS(saved.add({.role = "user", .content = prompt}, generation_));
+      DSR1_TRY_STATUS(saved.add(assistant_message(g), generation_));
+      saved.close();
+    }
     if (json_ || json_stream_) {
       Json j = Json::object();
       if (samples_ == 1) j.set("model", model_name);

@@ -1,5 +1,6 @@
-// SIGINT and SIGTERM. While an Interruptible lives they set its flag and the work ends by itself with what it has; a
-// second one, or one at any other time (loading, waiting for input), leaves at once with 130 or 143.
+// SIGINT, SIGTERM and SIGHUP. While an Interruptible lives they set its flag and the work ends by itself with what it
+// has; a second one, or one at any other time (loading), leaves at once with 130, 143 or 129. SIGTSTP and SIGCONT: the
+// terminal gets its own mode back while the program sleeps.
 #pragma once
 
 #include <atomic>
@@ -12,7 +13,7 @@ namespace dsr1::cli {
 // see EPIPE.
 void install_signal_handlers();
 
-// The last signal that asked for an end: 0, SIGINT or SIGTERM.
+// The last signal that asked for an end: 0, SIGINT, SIGTERM or SIGHUP.
 int last_signal();
 void forget_signal();
 
@@ -26,7 +27,11 @@ class Interruptible {
   bool interrupted() const { return flag()->load(std::memory_order_relaxed); }
 };
 
-// Terminal settings that a signal handler restores before it leaves; null: none to restore.
-void set_terminal_to_restore(const termios* settings);
+// Puts the terminal into a mode, from which signal handlers, and everything that ends the program, go back to `found`.
+bool enter_terminal_mode(const termios& found, const termios& mode);
+void leave_terminal_mode();
+
+// True once after the window changed its size, or the program slept and woke up: what is on the screen is not known.
+bool take_screen_change();
 
 }  // namespace dsr1::cli

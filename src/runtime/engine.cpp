@@ -280,6 +280,23 @@ void Session::rewind(int64_t n) {
   tokens_.resize(static_cast<size_t>(n));
 }
 
+std::vector<std::span<std::byte>> Session::kv_runs(int64_t n) const {
+  DSR1_CHECK(n >= 0 && n <= n_ctx_, "more tokens than the context");
+  std::vector<std::span<std::byte>> runs;
+  const auto rows = static_cast<size_t>(n);
+  for (const ops::KvLayerView& l : layers_) {
+    for (int head = 0; head < l.n_head_kv; ++head) runs.emplace_back(l.k_row(head, 0), rows * l.k_row_bytes());
+    for (int head = 0; l.v != nullptr && head < l.n_head_kv; ++head)
+      runs.emplace_back(l.v_row(head, 0), rows * l.v_row_bytes());
+  }
+  return runs;
+}
+
+void Session::adopt(std::vector<int32_t> tokens) {
+  DSR1_CHECK(static_cast<int64_t>(tokens.size()) <= n_ctx_, "more tokens than the context");
+  tokens_.assign(tokens.begin(), tokens.end());  // keeps what is reserved
+}
+
 // One pass. logits_from < 0: the last token of each item that wants logits, reported by item; otherwise (one item)
 // every token from logits_from on, reported by token.
 Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const std::atomic<bool>* cancel,

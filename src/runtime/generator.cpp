@@ -73,6 +73,7 @@ Result<std::optional<Generator::Step>> Generator::next(const std::vector<int32_t
     return options_.n_predict >= 0 && static_cast<int64_t>(out_.tokens.size()) >= options_.n_predict;
   };
   if (limit_reached()) return ended(FinishReason::kLength);
+  warn_of_full_context(static_cast<int64_t>(tokens.size()));
   // Forced tokens are worth the name only while the thought is open.
   if (forced_.empty() && think_.thinking()) close_thought_if_due();
   const bool forced = !forced_.empty();
@@ -100,6 +101,14 @@ Result<std::optional<Generator::Step>> Generator::next(const std::vector<int32_t
   }
   step_.assign(1, id);
   return std::optional<Step>(Step{static_cast<int64_t>(tokens.size()), step_});
+}
+
+void Generator::warn_of_full_context(int64_t used) {
+  const int64_t left = n_ctx_ - used;
+  if (warned_ || !options_.context_low || left > std::max<int64_t>(n_ctx_ / 16, 8)) return;
+  if (options_.n_predict >= 0 && options_.n_predict - static_cast<int64_t>(out_.tokens.size()) <= left) return;
+  warned_ = true;
+  options_.context_low(used, n_ctx_);
 }
 
 // Forgets the older half of what is not kept, and reads the newer half again at its new positions.
@@ -139,7 +148,7 @@ bool Generator::emit(int32_t id, bool forced) {
   characters_.clear();
   utf8_.push(tokenizer_.piece(id, tag), characters_);
   out_.text += characters_;
-  const bool goes_on = deliver(id, forced);
+  const bool goes_on = deliver(id, forced, was_thinking);
   if (was_thinking || think_.thinking()) ++out_.thought_tokens;
   else if (!forced) ++answer_tokens_;
   if (was_thinking && think_.closed() && out_.think_end == ThinkEnd::kNone) out_.think_end = ThinkEnd::kModel;
@@ -147,7 +156,7 @@ bool Generator::emit(int32_t id, bool forced) {
 }
 
 // characters_ through the think parser and the stop strings to the caller.
-bool Generator::deliver(int32_t id, bool forced) {
+bool Generator::deliver(int32_t id, bool forced, bool was_thinking) {
   thought_.clear();
   raw_answer_.clear();
   answer_.clear();
@@ -164,6 +173,7 @@ bool Generator::deliver(int32_t id, bool forced) {
   TokenEvent event;
   event.id = id;
   event.forced = forced;
+  event.thinking = was_thinking || think_.thinking();
   if (id >= 0 && !forced) {
     event.logprob = next_.logprob;
     event.top = sampler_.top_logprobs();
@@ -188,7 +198,7 @@ Generation Generator::finish() {
   out_.text += characters_;
   out_.in_thought = think_.thinking();
   const FinishReason reason = out_.finish_reason;
-  deliver(-1, false);
+  deliver(-1, false, out_.in_thought);
   out_.finish_reason = reason;
   return std::move(out_);
 }

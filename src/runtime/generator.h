@@ -45,7 +45,8 @@ class Generator {
  private:
   void close_thought_if_due();
   bool emit(int32_t id, bool forced);
-  bool deliver(int32_t id, bool forced);
+  bool deliver(int32_t id, bool forced, bool was_thinking);
+  void warn_of_full_context(int64_t used);
   Step drop_oldest(const std::vector<int32_t>& tokens);
 
   const text::Tokenizer& tokenizer_;
@@ -63,6 +64,7 @@ class Generator {
   TokenLogprob next_;
   float close_probability_ = 0;
   std::deque<int32_t> forced_;
+  bool warned_ = false;
   std::vector<int32_t> step_;
   int64_t answer_tokens_ = 0;
   std::string characters_, thought_, raw_answer_, answer_;

@@ -34,6 +34,8 @@ set(libraries
   "^spdlog/|^fmt/" "^src/base/log\\.cpp$"
   "^nlohmann/" "^src/base/json\\.cpp$"
   "^CLI/" "^src/(cli/|main\\.cpp$)"
+  "^utf8proc" "^src/text/width\\.cpp$"
+  "^sqlite3" "^src/runtime/session_store\\.cpp$"
   "^gtest/|^gmock/" "^$"
   "^cuda|^cublas|^nccl|^nvml|^nvtx" "^(src/backend/cuda|kernels)/")
 

@@ -49,6 +49,12 @@ class Session {
   // Forgets everything after the first n tokens (n <= n_past).
   void rewind(int64_t n);
 
+  // Where the cache of the first n tokens lies: runs of bytes in a fixed order (layer, keys then values, head), for
+  // keeping it elsewhere (kv_file.h). Valid while the session lives.
+  std::vector<std::span<std::byte>> kv_runs(int64_t n) const;
+  // Takes over tokens whose cache was written into kv_runs().
+  void adopt(std::vector<int32_t> tokens);
+
  private:
   friend class Engine;
   std::vector<int32_t> tokens_;

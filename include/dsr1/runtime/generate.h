@@ -49,6 +49,8 @@ struct GenerateOptions {
   const std::atomic<bool>* cancel = nullptr;      // ends with kInterrupt
   const std::atomic<bool>* answer_now = nullptr;  // closes the thought
   ProgressFn prompt_progress;
+  // Called once, when the answer may fill the context and a sixteenth of it (at least 8 tokens) is left.
+  std::function<void(int64_t used, int64_t n_ctx)> context_low;
 };
 
 // What one token brought; text may be empty (half a character, a tag, a possible stop string). The last event of a
@@ -57,7 +59,8 @@ struct TokenEvent {
   int32_t id = -1;
   float logprob = 0;
   std::span<const TokenLogprob> top;
-  bool forced = false;  // put in to close a thought, not chosen
+  bool forced = false;    // put in to close a thought, not chosen
+  bool thinking = false;  // the token belongs to a thought, its tags included
   std::string_view thought, answer;
 };
 // False ends the generation with kInterrupt.
