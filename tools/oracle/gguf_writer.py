@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 # (name of the pre-tokenizer in GGUF, by the tokenizer's family in make_tiny_models.py)
 LAYERWISE = {
@@ -57,7 +57,7 @@ def interleave_rope_rows(w, n_head):
 def read_tensors(directory):
     tensors = {}
     for file in sorted(Path(directory).glob("*.safetensors")):
-        tensors.update(load_file(file))
+        tensors.update({name: w.float().numpy() for name, w in load_file(file).items()})
     return tensors
 
 
@@ -164,8 +164,9 @@ def write_keys(writer, config, arch, mla):
             key("rope.scaling.yarn_beta_slow", rope["beta_slow"], f32)
 
 
-def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_keys=True):
-    """mla: split (k_b, v_b), legacy (joined kv_b) or ik (all three, 2-D), as deepseek2 files come."""
+def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_keys=True, encode=None, file_type=None):
+    """mla: split (k_b, v_b), legacy (joined kv_b) or ik (all three, 2-D), as deepseek2 files come. encode: from a
+    tensor's name and float32 values to (array as stored, its type or None); without it all stays float32."""
     directory = Path(directory)
     config = json.loads((directory / "config.json").read_text())
     config["_no_group_keys"] = not group_keys
@@ -176,19 +177,23 @@ def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_ke
     config["_mtp_layers"] = int(f"model.layers.{n_layer}.eh_proj.weight" in tensors)
     writer = gguf.GGUFWriter(str(path), arch)
     writer.add_name(Path(path).stem)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(file_type or gguf.LlamaFileType.ALL_F32)
     write_keys(writer, config, arch, mla)
     write_tokenizer(writer, directory, pre)
+
+    def add_tensor(tensor, values):
+        stored, kind = encode(tensor, values) if encode else (values, None)
+        writer.add_tensor(tensor, stored, raw_dtype=kind)
 
     experts = {}  # (layer, which) -> {expert: matrix}
     theta, kind, rope = rope_of(config)
     if arch == "llama" and kind == "llama3":
         head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        writer.add_tensor("rope_freqs.weight", llama3_divisors(head_dim, theta, rope))
+        add_tensor("rope_freqs.weight", llama3_divisors(head_dim, theta, rope))
     for name, w in tensors.items():
         w = np.ascontiguousarray(w, dtype=np.float32)
         if name in GLOBAL:
-            writer.add_tensor(GLOBAL[name], w)
+            add_tensor(GLOBAL[name], w)
             continue
         layer, rest = name.removeprefix("model.layers.").split(".", 1)
         if rest == "self_attn.kv_b_proj.weight":
@@ -197,12 +202,12 @@ def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_ke
             k_b = np.ascontiguousarray(per_head[:, :nope].swapaxes(1, 2))
             v_b = np.ascontiguousarray(per_head[:, nope:])
             if mla != "split":
-                writer.add_tensor(f"blk.{layer}.attn_kv_b.weight", w)
+                add_tensor(f"blk.{layer}.attn_kv_b.weight", w)
             if mla == "ik":
                 k_b, v_b = k_b.reshape(-1, nope), v_b.reshape(-1, v_b.shape[2])
             if mla != "legacy":
-                writer.add_tensor(f"blk.{layer}.attn_k_b.weight", k_b)
-                writer.add_tensor(f"blk.{layer}.attn_v_b.weight", v_b)
+                add_tensor(f"blk.{layer}.attn_k_b.weight", k_b)
+                add_tensor(f"blk.{layer}.attn_v_b.weight", v_b)
             continue
         if rest.startswith("mlp.experts."):
             _, _, expert, which, _ = rest.split(".")
@@ -214,7 +219,7 @@ def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_ke
             w = np.ascontiguousarray(interleave_rope_rows(w, config["num_key_value_heads"]))
         if rest in ("embed_tokens.weight", "shared_head.head.weight"):
             continue  # the MTP layer's copies of the main model's embedding and head
-        writer.add_tensor(f"blk.{layer}.{LAYERWISE[rest]}", w)
+        add_tensor(f"blk.{layer}.{LAYERWISE[rest]}", w)
     stacked = {k: np.stack([v[e] for e in range(len(v))]) for k, v in experts.items()}
     for (layer, which), w in stacked.items():
         short = which.removesuffix("_proj")
@@ -223,7 +228,7 @@ def write_gguf(directory, path, pre, mla="split", merged_gate_up=False, group_ke
             short = "gate_up"
         elif merged_gate_up and short == "up":
             continue
-        writer.add_tensor(f"blk.{layer}.ffn_{short}_exps.weight", np.ascontiguousarray(w))
+        add_tensor(f"blk.{layer}.ffn_{short}_exps.weight", np.ascontiguousarray(w))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
