@@ -102,7 +102,7 @@ std::optional<std::string> Chat::read_entry(std::string initial) {
 Status Chat::ask(std::string question) {
   if (!pending_.empty()) question = pending_ + "\n" + question;
   asked_with_ = std::exchange(pending_, {});
-  DSR1_TRY_STATUS(saved_.add({.role = "user", .content = std::move(question)}, o_.generation));
+  kept(saved_.add({.role = "user", .content = std::move(question)}, o_.generation));
   return answer();
 }
 
@@ -135,7 +135,8 @@ Status Chat::answer() {
     note(message +
          "; the question was taken back: /undo or /clear make room, -c sets the size, "
          "/set on-context-full drop-oldest forgets by itself");
-    return saved_.cut(saved_.log().size() - 1);
+    kept(saved_.cut(saved_.log().size() - 1));
+    return {};
   }
   o_.generate.n_keep = conversation_.tokenizer().bos() == ids.front() ? 1 : 0;
   if (o_.generation.seed == -1) o_.generate.sampler.seed = random_seed();
@@ -184,11 +185,11 @@ Status Chat::answer() {
     note(std::string("stopped; the question was taken back (the Up key brings it again") +
          (asked_with_.empty() ? ")" : "; what /read read still goes before it)"));
     pending_ = asked_with_;
-    DSR1_TRY_STATUS(saved_.cut(saved_.log().size() - 1));
+    kept(saved_.cut(saved_.log().size() - 1));
   } else {
     if (stopped) note("stopped; what was said so far is kept");
     else to_stderr(end_note(g));
-    DSR1_TRY_STATUS(saved_.add(assistant_message(g), o_.generation));
+    kept(saved_.add(assistant_message(g), o_.generation));
   }
   if (o_.verbose) to_stderr(footer(g));
   if (last_signal() == SIGINT) forget_signal();

@@ -60,6 +60,10 @@ class Chat {
   Status bye(const std::string& rest);
 
   void note(const std::string& text) const;
+  // Trouble with the store is said; the conversation itself goes on.
+  void kept(const Status& status) const {
+    if (!status) note(status.error().text());
+  }
   // A failure of a command is said and the chat goes on.
   void say(const Status& status, const std::string& done);
 

@@ -1,6 +1,7 @@
 // What begins with a slash at the chat's prompt.
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "chat.h"
 #include "input.h"
@@ -193,8 +194,7 @@ Status Chat::clear(const std::string&) {
 }
 
 Status Chat::regenerate(const std::string&) {
-  if (!saved_.log().empty() && saved_.log().back().role == "assistant")
-    DSR1_TRY_STATUS(saved_.cut(saved_.log().size() - 1));
+  if (!saved_.log().empty() && saved_.log().back().role == "assistant") kept(saved_.cut(saved_.log().size() - 1));
   if (saved_.log().empty()) {
     note("there is no question to answer again");
     return {};
@@ -216,7 +216,7 @@ Status Chat::edit(const std::string&) {
     note("left as it was");
     return {};
   }
-  DSR1_TRY_STATUS(saved_.cut(n - 1));
+  kept(saved_.cut(n - 1));
   return ask(*changed);
 }
 
@@ -224,7 +224,7 @@ Status Chat::undo(const std::string&) {
   size_t n = saved_.log().size();
   if (n > 0 && saved_.log()[n - 1].role == "assistant") --n;
   if (n > 0) --n;
-  DSR1_TRY_STATUS(saved_.cut(n));
+  kept(saved_.cut(n));
   dropped_ = std::min(dropped_, n);
   const size_t left = (n + 1) / 2;
   note(left == 0 ? "no questions left" : std::to_string(left) + (left == 1 ? " question" : " questions") + " left");
@@ -255,7 +255,8 @@ Status Chat::system(const std::string& rest) {
   DSR1_TRY_STATUS(clear(""));
   conversation_.system = text.empty() ? std::nullopt : std::optional(text);
   note(text.empty() ? "no system prompt" : "system prompt set");
-  return saved_.settings_changed(o_.generation);
+  kept(saved_.settings_changed(o_.generation));
+  return {};
 }
 
 Status Chat::think(const std::string& rest) {
@@ -286,7 +287,8 @@ Status Chat::set_option_to(const std::string& name, const std::string& value) {
   o_.generate = *made;
   warned_full_ = false;
   note(name + " = " + (value.empty() ? "on" : value));
-  return saved_.settings_changed(o_.generation);
+  kept(saved_.settings_changed(o_.generation));
+  return {};
 }
 
 Status Chat::set(const std::string& line) {
@@ -408,12 +410,12 @@ Status Chat::load(const std::string& rest) {
     return {};
   }
   GenerationOptions changed = o_.generation;
-  conversation_.system.reset();
+  const auto system_before = std::exchange(conversation_.system, std::nullopt);
   Status status = saved_.open(rest, false, changed, [this](const std::string& text) { note(text); });
   auto made = changed.make(conversation_.tokenizer());
   if (status && !made) status = Error(made.error());
   if (!status) {
-    conversation_.system = saved_.session().system;
+    conversation_.system = system_before;
     note(status.error().text());
     return {};
   }

@@ -215,7 +215,8 @@ void SavedChat::begin_anew() {
 
 void SavedChat::close() {
   const auto& kv = conversation_.session();
-  const fs::path path = is_open() && explicit_ ? kv_path(session_.id) : fs::path();
+  const bool on_host = !conversation_.engine().device_name().starts_with("cuda");  // a cache that can be read here
+  const fs::path path = is_open() && explicit_ && on_host ? kv_path(session_.id) : fs::path();
   if (!path.empty() && kv.n_past() > 0) {
     std::error_code ec;
     fs::create_directories(path.parent_path().parent_path(), ec);

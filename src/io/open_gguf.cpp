@@ -54,7 +54,7 @@ Result<Part> open_part(const std::filesystem::path& path, const OpenOptions& opt
   DSR1_TRY(MappedFile file, MappedFile::open(path));
   DSR1_TRY(GgufContents contents, parse_gguf(file.bytes(), options.allow_truncated).context(path.string()));
   if (!options.use_mmap) {
-    DSR1_TRY(file, MappedFile::open(path, MappedFile::Mode::kRead));
+    DSR1_TRY(file, MappedFile::open(path, MappedFile::Mode::kRead, options.on_read));
     DSR1_TRY(contents, parse_gguf(file.bytes(), options.allow_truncated).context(path.string()));
   }
   return Part{std::move(file), std::move(contents)};

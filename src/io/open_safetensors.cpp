@@ -166,7 +166,7 @@ class Collector {
     DSR1_TRY(SafetensorsContents contents,
              parse_safetensors(mapping.bytes(), options_.allow_truncated).context(path.string()));
     if (!options_.use_mmap) {
-      DSR1_TRY(mapping, MappedFile::open(path, MappedFile::Mode::kRead));
+      DSR1_TRY(mapping, MappedFile::open(path, MappedFile::Mode::kRead, options_.on_read));
       DSR1_TRY(contents, parse_safetensors(mapping.bytes(), options_.allow_truncated).context(path.string()));
     }
     if (mapping.size() < contents.needed_size) {

@@ -33,7 +33,8 @@ std::string gib(uint64_t bytes) { return human_bytes(static_cast<double>(bytes))
 struct Engine::Impl {
   Impl() : tokenizer(Error(ErrorCode::kModel, "")) {}
 
-  Status load(const std::string& path, const EngineOptions& options, bool use_mmap);
+  Status load(const std::string& path, const EngineOptions& options, bool use_mmap, const ProgressFn& progress = {});
+  void read_ahead(const ProgressFn& progress) const;
   Status make_plan(const EngineOptions& options);
   void warn_about_paging() const;
   void make_resident(bool experts_too, const ProgressFn& progress) const;
@@ -138,17 +139,24 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   if (o.tap) impl->ops = ops::make_tap(std::move(impl->ops), o.tap);
   DSR1_TRY_STATUS(impl->make_plan(o));
 
-  if (!o.use_mmap) DSR1_TRY_STATUS(impl->load(path, o, false));  // only now, that it is known to fit
+  if (!o.use_mmap) DSR1_TRY_STATUS(impl->load(path, o, false, progress));  // only now, that it is known to fit
   const bool paged = o.use_mmap && c.is_moe() && impl->plan.available > 0 && impl->plan.total() > impl->plan.available;
   if (paged) impl->warn_about_paging();
   if (paged || o.use_mlock) impl->make_resident(/*experts_too=*/o.use_mlock && !paged, progress);
+  else if (o.use_mmap && progress) impl->read_ahead(progress);
   DSR1_TRY_STATUS(impl->allocate());
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
-Status Engine::Impl::load(const std::string& path, const EngineOptions& o, bool use_mmap) {
+Status Engine::Impl::load(const std::string& path, const EngineOptions& o, bool use_mmap, const ProgressFn& progress) {
+  io::OpenOptions open{.allow_truncated = false, .use_mmap = use_mmap};
+  int64_t total = 0, done = 0;
+  if (!use_mmap && progress) {
+    for (const auto& f : file->files()) total += static_cast<int64_t>(f.size);
+    open.on_read = [&](uint64_t n) { progress(done += static_cast<int64_t>(n), total); };
+  }
   model.reset();  // its views point into the file
-  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path, {.allow_truncated = false, .use_mmap = use_mmap}));
+  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path, open));
   file.emplace(std::move(opened));
   DSR1_TRY(model, model::Model::load(*file, {.expert_groups = o.expert_groups, .load_mtp = o.load_mtp}));
   tokenizer = load_tokenizer(*file);
@@ -220,6 +228,26 @@ void Engine::Impl::make_resident(bool experts_too, const ProgressFn& progress) c
     }
     done += static_cast<int64_t>(t.bytes);
     if (progress) progress(done, total);
+  }
+}
+
+// A file that is not in memory yet is read from its begin to its end, which disks do faster than what the first pass
+// happens to touch, and with a progress to show. Experts are left to that pass.
+void Engine::Impl::read_ahead(const ProgressFn& progress) const {
+  constexpr uint64_t kPart = uint64_t{16} << 20;
+  std::vector<bool> cold;
+  for (uint32_t i = 0; i < file->files().size(); ++i) cold.push_back(file->mapping(i).resident_share() < 0.9);
+  auto wanted = [&](const io::TensorInfo& t) {
+    return t.view.data != nullptr && cold[t.file] && t.name.find("_exps.") == std::string::npos;
+  };
+  int64_t total = 0, done = 0;
+  for (const io::TensorInfo& t : file->tensors()) total += wanted(t) ? static_cast<int64_t>(t.bytes) : 0;
+  for (const io::TensorInfo& t : file->tensors()) {
+    for (uint64_t from = 0; wanted(t) && from < t.bytes; from += kPart) {
+      const uint64_t n = std::min(kPart, t.bytes - from);
+      file->mapping(t.file).populate(t.offset + from, n);
+      progress(done += static_cast<int64_t>(n), total);
+    }
   }
 }
 

@@ -19,6 +19,7 @@ struct Script {
   std::vector<std::string> pieces;
   bool loops = false;  // the first piece follows the last
   uint32_t n_ctx = 256;
+  std::vector<size_t> nearly_closes = {};  // after these pieces </think> is nearly as likely as what follows
   // Recognised as the distills' format of February 2025 by what it contains; empty: no template.
   std::string chat_template =
       "{{bos_token}}<｜User｜>{{content}}{% set content = content.split('</think>')[-1] %}<｜Assistant｜><think>\\n";
@@ -81,6 +82,7 @@ inline GgufWriter scripted_model(const Script& script) {
     embedding[t * n + t] = 1;
     output[static_cast<size_t>(next[t]) * n + t] = 2;
   }
+  for (size_t i : script.nearly_closes) output[size_t{261} * n + static_cast<size_t>(ids[i])] = 1.95f;
   const std::vector<float> ones(n, 1);
   const auto d = static_cast<int64_t>(n);
   GgufWriter w;

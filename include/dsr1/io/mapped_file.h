@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -26,7 +27,9 @@ class MappedFile {
 
   MappedFile() = default;
   // kRead: also kDoesNotFit where memory lacks, kRuntime where the disk fails.
-  static Result<MappedFile> open(const std::filesystem::path& path, Mode mode = Mode::kMap);
+  // on_read (kRead): called with the bytes of each part that was read.
+  static Result<MappedFile> open(const std::filesystem::path& path, Mode mode = Mode::kMap,
+                                 const std::function<void(uint64_t)>& on_read = {});
   ~MappedFile();
   MappedFile(MappedFile&& o) noexcept { *this = std::move(o); }
   MappedFile& operator=(MappedFile&& o) noexcept;
@@ -40,6 +43,8 @@ class MappedFile {
   // be had).
   void will_need(uint64_t offset, uint64_t length) const;
   void populate(uint64_t offset, uint64_t length) const;
+  // The share of the file in memory, from up to 256 places in it; 1 where it was read or the system does not tell.
+  double resident_share() const;
   void dont_need(uint64_t offset, uint64_t length) const;  // the system may drop these pages first
 
  private:

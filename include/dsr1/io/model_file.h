@@ -34,6 +34,7 @@ struct OpenOptions {
   bool allow_truncated = false;
   // false: read all files into memory after checking them (--no-mmap).
   bool use_mmap = true;
+  std::function<void(uint64_t)> on_read = {};  // without mmap: bytes of each part that was read
 };
 
 class ModelFile {

@@ -90,7 +90,7 @@ struct EvalOptions {
 class Engine {
  public:
   // path: a GGUF file (any part of a split set) or a Hugging Face directory. `progress`: bytes of weights read, where
-  // they are read at all (no mmap, mlock).
+  // they are read at all (no mmap, mlock, or a file that is not in memory yet).
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const EngineOptions& options,
                                               const ProgressFn& progress = {});
   ~Engine();

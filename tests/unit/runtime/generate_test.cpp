@@ -148,6 +148,48 @@ TEST(Generate, TheThinkBudgetClosesTheThoughtAtASentenceEnd) {
   EXPECT_EQ(talk.generate().thought, "");
 }
 
+TEST(Generate, InTheLastTenthOfItsBudgetAThoughtIsClosedWhereTheModelNearlyWould) {
+  Script script{.pieces = {"a ", "b ", "c ", "d ", "e ", "f ", "g ", "h ", "i ", "j ", "k ", "l ", "m "}};
+  script.nearly_closes = {2, 9};  // too early, and due
+  Talk talk(script);
+  talk.o.start = Start::kThinking;
+  talk.o.think_budget = 11;
+  const Generation g = talk.generate();
+  EXPECT_EQ(g.thought, "a b c d e f g h i j");
+  EXPECT_EQ(g.think_end, ThinkEnd::kBudget);
+  talk.o.think_budget = -1;
+  EXPECT_TRUE(talk.generate().in_thought);
+}
+
+TEST(Generate, ANearlyFullContextIsSaidOnceAndOnlyWhereTheAnswerMayReachIt) {
+  Talk talk({.pieces = {"x ", "y "}, .loops = true, .n_ctx = 160});
+  talk.o.detect_loops = false;
+  std::vector<int64_t> said;
+  talk.o.context_low = [&](int64_t used, int64_t n_ctx) {
+    EXPECT_EQ(n_ctx, 160);
+    said.push_back(used);
+  };
+  talk.generate();
+  EXPECT_EQ(said, std::vector<int64_t>{150});  // a sixteenth is left
+  talk.o.n_predict = 150;
+  talk.generate();
+  EXPECT_EQ(said.size(), 1u);
+}
+
+TEST(Generate, TokensOfAThoughtAreCalledSo) {
+  Talk talk({.pieces = {"<think>", "hm", "</think>", "yes"}});
+  std::string kinds;
+  const auto ids = talk.engine->tokenizer()->encode("x", text::Match::kNone, true);
+  talk.o.start = Start::kWaiting;
+  auto g = runtime::generate(*talk.engine, *talk.session, ids, talk.o, [&](const TokenEvent& e) {
+    if (e.id >= 0) kinds += e.thinking ? 't' : 'a';
+    return true;
+  });
+  ASSERT_TRUE(g);
+  EXPECT_EQ(kinds, "ttta");
+  EXPECT_EQ(g->thought_tokens, 3);
+}
+
 TEST(Generate, AnswerNowClosesTheThought) {
   Talk talk({.pieces = {"One", " two", " three", "</think>", "done"}});
   talk.o.start = Start::kThinking;
