@@ -10,6 +10,7 @@
 #include "paths.h"
 #include "signals.h"
 #include "terminal.h"
+#include "text_layout.h"
 
 namespace dsr1::cli {
 namespace {
@@ -21,8 +22,7 @@ constexpr double kNearlyFull = 0.8;
 
 std::string when_full(runtime::OnContextFull then) {
   switch (then) {
-    case runtime::OnContextFull::kStop:
-      return "when it is full, answers stop; /set on-context-full drop-oldest forgets";
+    case runtime::OnContextFull::kStop: return "when it is full, answers stop";
     case runtime::OnContextFull::kError: return "when it is full, the chat ends with an error";
     case runtime::OnContextFull::kDropOldest: return "when it is full, the oldest messages are forgotten";
   }
@@ -38,7 +38,10 @@ Chat::Chat(Conversation& conversation, SavedChat& saved, ChatOptions options)
       editor_([this](std::string_view before) { return completions(before, &saved_); }),
       input_history_(state_dir().empty() ? std::filesystem::path() : state_dir() / "history") {}
 
-void Chat::note(const std::string& text) const { to_stderr(text + "\n"); }
+void Chat::note(const std::string& text) const {
+  const auto columns = static_cast<size_t>(terminal_columns(STDERR_FILENO));
+  to_stderr(is_terminal(STDERR_FILENO) ? wrap(text, 0, columns - 1) : text + "\n");
+}
 
 Status Chat::run() {
   // Signals end the chat in order: what was said is kept, the caches too. A second one leaves at once.

@@ -179,8 +179,8 @@ Status SavedChat::open(const std::string& name, bool may_create, GenerationOptio
   apply_settings(session_.settings, generation);
 
   const std::string model = base_name(conversation_.engine().file().path());
-  note("session '" + session_.label() + "', " + std::to_string(log_.size()) + " messages" +
-       (session_.model != model ? ", held with " + session_.model : ""));
+  note("session '" + session_.label() + "', " + std::to_string(log_.size()) + " messages; /history shows them" +
+       (session_.model != model ? "; held with " + session_.model : ""));
   session_.model = model;
   DSR1_TRY_STATUS(settings_changed(generation));
 

@@ -53,8 +53,9 @@ std::string session_list(const std::vector<StoredSession>& sessions, int columns
   for (const auto& s : sessions) widest = std::max(widest, std::min(text::display_width(s.label()), 30));
   std::string out;
   for (const auto& s : sessions) {
+    const std::string n = std::to_string(s.n_messages);
     const std::string line = padded(fitted(s.label(), widest), widest) + "  " + local_time(s.updated) + "  " +
-                             padded(std::to_string(s.n_messages), 3) + " messages  " + s.title;
+                             std::string(n.size() < 4 ? 4 - n.size() : 0, ' ') + n + " messages  " + s.title;
     out += fitted(line, std::max(columns - 1, 40)) + "\n";
   }
   return out;

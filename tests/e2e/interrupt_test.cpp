@@ -13,7 +13,7 @@ TEST(Interrupt, AtFiveHundredMomentsTheCodeIsTheSignalsAndTheTextABeginning) {
   const auto path = scratch() / "interrupt.gguf";
   scripted_model({.pieces = {"tick ", "你好 ", "tock "}, .loops = true, .n_ctx = 4096}).write(path);
   const std::vector<std::string> args = {
-      "run", path.string(),        "--think", "off", "-n", "1500", "--no-loop-check", "--temp", "0",
+      "run", path.string(),        "--think", "off", "-n", "400", "--no-loop-check", "--temp", "0",
       "-p",  std::string(600, 'x')};
   const auto begin = std::chrono::steady_clock::now();
   const Ran whole = run(args);

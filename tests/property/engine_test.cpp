@@ -147,6 +147,48 @@ TEST_P(EveryArchitecture, CacheTypesStayCloseToF32) {
   }
 }
 
+TEST_P(EveryArchitecture, CancellingInTheMidstOfAnyOpLeavesTheSessionAsItWas) {
+  std::atomic<bool> cancel{false};
+  int64_t ops = 0, cancel_at = -1;
+  EngineOptions options = with(1, 64);
+  options.tap = [&](const char*, const ops::Mat&, const int32_t*) { cancel = ops++ == cancel_at || cancel; };
+  auto engine = open_engine(write_model(spec(GetParam()), std::string("cut-") + GetParam()), options);
+  ASSERT_TRUE(engine);
+  const auto first = some_tokens(20), second = some_tokens(33, 8);
+  runtime::EvalOptions o;
+  o.cancel = &cancel;
+  Rows rows;
+  auto eval = [&](runtime::Session& session, const std::vector<int32_t>& tokens) {
+    rows.clear();
+    return engine->eval(session, tokens, o,
+                        [&](int64_t, std::span<const float> l) { rows.emplace_back(l.begin(), l.end()); });
+  };
+  auto session = std::move(*engine->new_session());
+  ASSERT_TRUE(eval(*session, first));
+  ops = 0;
+  ASSERT_TRUE(eval(*session, second));
+  const int64_t n_ops = ops;
+  const Rows expected = rows;
+  int interrupted = 0;
+  for (int64_t at = 0; at < n_ops; ++at) {
+    session->rewind(20);
+    cancel = false;
+    ops = 0;
+    cancel_at = at;
+    const Status s = eval(*session, second);
+    cancel_at = -1;
+    cancel = false;
+    if (!s) {
+      ++interrupted;
+      EXPECT_EQ(s.error().code, ErrorCode::kInterrupted);
+      EXPECT_EQ(session->n_past(), 20);
+      ASSERT_TRUE(eval(*session, second));
+    }
+    ASSERT_EQ(rows, expected) << "after op " << at << " of " << n_ops;
+  }
+  EXPECT_GT(interrupted, n_ops / 4);
+}
+
 TEST_P(EveryArchitecture, CancelEndsAPromptAndKeepsTheSessionConsistent) {
   auto engine = open_engine(write_model(spec(GetParam()), std::string("cancel-") + GetParam()), with(2, 16));
   ASSERT_TRUE(engine);

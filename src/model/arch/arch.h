@@ -2,6 +2,7 @@
 // here and is listed in all.inc.
 #pragma once
 
+#include <atomic>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -87,7 +88,13 @@ void bind_dense_ffn(TensorBinder& t, const ModelConfig& c, const std::string& pr
 void gqa_layer(const ModelConfig& c, const LayerWeights& w, const ops::Batch& b, int layer, const Scratch& s,
                ops::Ops& ops);
 void dense_ffn(const TensorView& gate, const TensorView& up, const TensorView& down, ops::Mat x, const Scratch& s,
-               ops::Ops& ops, ops::Mat out);
+               ops::Ops& ops, ops::Mat out, const std::atomic<bool>* cut);
+
+// The flag that may cut a layer short: the pass's cancel, but not in the last layer, after which nobody asks for it.
+inline const std::atomic<bool>* cut_flag(const ModelConfig& c, const ops::Batch& b, int layer) {
+  return layer + 1 < c.n_layer ? b.cancel : nullptr;
+}
+inline bool is_cut(const std::atomic<bool>* cut) { return cut != nullptr && cut->load(std::memory_order_relaxed); }
 
 extern const Architecture kLlama, kQwen2, kQwen3, kDeepseek2;
 

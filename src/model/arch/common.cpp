@@ -184,10 +184,11 @@ void bind_gqa_model(TensorBinder& t, const ModelConfig& c, const LoadOptions&, W
 
 // SwiGLU: down(silu(gate x) * up x).
 void dense_ffn(const TensorView& gate, const TensorView& up, const TensorView& down, Mat x, const Scratch& s,
-               ops::Ops& ops, Mat out) {
+               ops::Ops& ops, Mat out, const std::atomic<bool>* cut) {
   const Mat g{s.gate.data, s.gate.rows, gate.rows(), s.gate.stride}, u{s.up.data, s.up.rows, up.rows(), s.up.stride};
   const Linear in[] = {{&gate, nullptr, g}, {&up, nullptr, u}};
   ops.linear(x, in);
+  if (is_cut(cut)) return;
   ops.swiglu(g, u, g);
   const Linear last[] = {{&down, nullptr, out}};
   ops.linear(g, last);
@@ -218,9 +219,11 @@ void gqa_layer(const ModelConfig& c, const LayerWeights& w, const ops::Batch& b,
                ops::Ops& ops) {
   ops.rms_norm(s.x, w.attn_norm, c.n_embd, c.rms_eps, s.h);
   gqa_attention(c, w, b, layer, s, ops);
+  const auto* cut = cut_flag(c, b, layer);
+  if (is_cut(cut)) return;
   ops.add(s.x, s.y, s.x);
   ops.rms_norm(s.x, w.ffn_norm, c.n_embd, c.rms_eps, s.h);
-  dense_ffn(w.ffn_gate, w.ffn_up, w.ffn_down, s.h, s, ops, s.y);
+  dense_ffn(w.ffn_gate, w.ffn_up, w.ffn_down, s.h, s, ops, s.y, cut);
   ops.add(s.x, s.y, s.x);
 }
 

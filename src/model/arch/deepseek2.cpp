@@ -242,26 +242,29 @@ void mla_attention(const ModelConfig& c, const LayerWeights& w, const Batch& b, 
   ops.linear(s.attn, out);
 }
 
-void moe_ffn(const ModelConfig& c, const LayerWeights& w, const Scratch& s, ops::Ops& ops) {
+void moe_ffn(const ModelConfig& c, const LayerWeights& w, const Scratch& s, ops::Ops& ops,
+             const std::atomic<bool>* cut) {
   const Linear router[] = {{&w.ffn_gate_inp, nullptr, s.router}};
   ops.linear(s.h, router);
   ops.route(s.router, w.exp_probs_b, c.router, s.ids, s.weights);
   ops.moe_ffn(s.h, {w.ffn_gate_exps, w.ffn_up_exps, w.ffn_down_exps}, s.ids, s.weights, s.moe, s.y);
-  if (w.ffn_gate_shexp) {
+  if (w.ffn_gate_shexp && !is_cut(cut)) {
     ops.add(s.x, s.y, s.x);
-    dense_ffn(w.ffn_gate_shexp, w.ffn_up_shexp, w.ffn_down_shexp, s.h, s, ops, s.y);
+    dense_ffn(w.ffn_gate_shexp, w.ffn_up_shexp, w.ffn_down_shexp, s.h, s, ops, s.y, cut);
   }
 }
 
 void layer(const ModelConfig& c, const LayerWeights& w, const Batch& b, int layer, const Scratch& s, ops::Ops& ops) {
   ops.rms_norm(s.x, w.attn_norm, c.n_embd, c.rms_eps, s.h);
   mla_attention(c, w, b, layer, s, ops);
+  const auto* cut = cut_flag(c, b, layer);
+  if (is_cut(cut)) return;
   ops.add(s.x, s.y, s.x);
   ops.rms_norm(s.x, w.ffn_norm, c.n_embd, c.rms_eps, s.h);
   if (w.ffn_gate_inp) {
-    moe_ffn(c, w, s, ops);
+    moe_ffn(c, w, s, ops, cut);
   } else {
-    dense_ffn(w.ffn_gate, w.ffn_up, w.ffn_down, s.h, s, ops, s.y);
+    dense_ffn(w.ffn_gate, w.ffn_up, w.ffn_down, s.h, s, ops, s.y, cut);
   }
   ops.add(s.x, s.y, s.x);
 }
