@@ -30,7 +30,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
 }
 
 const std::vector<std::string>& future_commands() {
-  static const std::vector<std::string> words = {"batch", "quality", "quantize", "imatrix", "convert", "serve", "pull"};
+  static const std::vector<std::string> words = {"quality", "quantize", "imatrix", "convert", "serve", "pull"};
   return words;
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <random>
 
+#include "input.h"
 #include "template_report.h"
 
 namespace dsr1::cli {
@@ -26,6 +27,11 @@ void GenerationOptions::declare(OptionTable& table) {
   table.add("-n,--predict,--n-predict", "N", &n_predict,
             "most tokens to generate (default: until the model ends or the context is full)");
   table.add("-r,--reverse-prompt,--stop", "TEXT", &stop, "end the answer where this text appears; may be repeated");
+  table
+      .add(
+          "--redact", "FILE", &redact,
+          "print [redacted] for what matches a line of FILE: a word, or /a pattern of PCRE2/ of at most 256 characters")
+      .completes(Complete::kFile);
   table.flag("--ignore-eos", &ignore_eos, "go on past the model's end");
   table.flag("--no-loop-check", &no_loop_check, "do not end an answer that repeats itself word for word");
   table.add("--on-context-full", "WHAT", &on_context_full, "when the context is full (default: stop)")
@@ -107,6 +113,11 @@ Result<runtime::GenerateOptions> GenerationOptions::make(const text::Tokenizer& 
   if (on_context_full == "error") o.on_context_full = runtime::OnContextFull::kError;
   if (on_context_full == "drop-oldest") o.on_context_full = runtime::OnContextFull::kDropOldest;
   return o;
+}
+
+Result<text::Redactor> read_redactor(const std::string& path) {
+  DSR1_TRY(const std::string rules, read_input_file(path));
+  return text::Redactor::parse(rules).context("--redact " + path);
 }
 
 text::Thinking GenerationOptions::thinking() const {

@@ -17,7 +17,7 @@ struct GenerationOptions {
   std::vector<std::string> stop, logit_bias, dry_breakers;
   bool ignore_eos = false, no_loop_check = false, parse_special = false;
   std::string think = "auto", on_context_full = "stop";
-  std::optional<std::string> chat;
+  std::optional<std::string> chat, redact;
 
   void declare(OptionTable& table);
   // kUsage for values without meaning, or ids outside the vocabulary. A seed is drawn where none was given.
@@ -26,6 +26,9 @@ struct GenerationOptions {
   // The template that --chat names, or the file's. kUsage, saying what to do, where it is unknown or absent.
   Result<text::ChatTemplate> chat_template(const io::ModelFile& file) const;
 };
+
+// The rules of --redact FILE. kUsage naming file and line.
+Result<text::Redactor> read_redactor(const std::string& path);
 
 uint64_t random_seed();
 

@@ -90,6 +90,22 @@ Result<std::unique_ptr<runtime::Engine>> open_engine(const std::string& path, co
   return runtime::Engine::open(path, options, [&](int64_t done, int64_t total) { bar.update(done, total); });
 }
 
+Result<std::unique_ptr<runtime::Engine>> open_engine_for_many(const std::string& path, runtime::EngineOptions options,
+                                                              int asked, int wanted) {
+  constexpr int64_t kWantedContext = 8192;
+  options.n_sessions = asked > 0 ? asked : wanted;
+  options.n_batch = std::max(options.n_batch, options.n_sessions);
+  while (true) {
+    auto engine = open_engine(path, options);
+    if (asked > 0 || options.n_sessions == 1) return engine;
+    if (!engine && engine.error().code != ErrorCode::kDoesNotFit) return engine;
+    if (engine &&
+        (options.n_ctx > 0 || (*engine)->n_ctx() >= std::min<int64_t>((*engine)->config().n_ctx_train, kWantedContext)))
+      return engine;
+    options.n_sessions /= 2;
+  }
+}
+
 Result<const text::Tokenizer*> tokenizer_of(const runtime::Engine& engine) {
   const auto& tokenizer = engine.tokenizer();
   if (!tokenizer) return Error(tokenizer.error());

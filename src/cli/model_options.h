@@ -32,6 +32,11 @@ struct ModelOptions {
 // Opens with a progress bar on stderr.
 Result<std::unique_ptr<runtime::Engine>> open_engine(const std::string& path, const runtime::EngineOptions& options);
 
+// The same for several sequences at once: `asked` of them, or where that is 0 at most `wanted`, fewer rather than a
+// context below 8192 tokens. engine->plan().n_sessions says how many.
+Result<std::unique_ptr<runtime::Engine>> open_engine_for_many(const std::string& path, runtime::EngineOptions options,
+                                                              int asked, int wanted);
+
 // The engine's tokenizer, or an error that says why there is none.
 Result<const text::Tokenizer*> tokenizer_of(const runtime::Engine& engine);
 

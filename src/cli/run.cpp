@@ -14,6 +14,7 @@
 #include "paths.h"
 #include "receipts.h"
 #include "run_json.h"
+#include "run_samples.h"
 #include "saved_chat.h"
 #include "signals.h"
 #include "terminal.h"
@@ -55,7 +56,8 @@ class RunCommand final : public Command {
   std::optional<std::string> positional_model_, positional_prompt_, prompt_, file_, system_, system_file_, session_;
   bool no_history_ = false, no_word_wrap_ = false;
   bool raw_ = false, json_ = false, json_stream_ = false, verbose_ = false, list_devices_ = false;
-  int samples_ = 1;
+  int samples_ = 1, best_of_ = 0;
+  std::optional<text::Redactor> redactor_;
 };
 
 void RunCommand::declare(OptionTable& table) {
@@ -75,6 +77,7 @@ void RunCommand::declare(OptionTable& table) {
   table.flag("--json", &json_, "print one JSON object");
   table.flag("--json-stream", &json_stream_, "print a JSON line for each token, and the object of --json last");
   table.add("--samples", "N", &samples_, "N answers, with seeds counting up from --seed (default: 1)");
+  table.add("--best-of", "N", &best_of_, "of N answers the one that most agree with (\\boxed{} or last line)");
   table.flag("--no-word-wrap,--nowordwrap", &no_word_wrap_, "on a terminal: do not break lines between words");
   table.flag("--verbose", &verbose_, "speeds, counts and the seed on stderr at the end");
   table.flag("--list-devices", &list_devices_, "what can compute, and nothing else");
@@ -112,14 +115,18 @@ Status RunCommand::run() {
   }
   if (json_ && json_stream_) return Error(ErrorCode::kUsage, "--json contradicts --json-stream");
   if (samples_ < 1 || samples_ > 100000) return Error(ErrorCode::kUsage, "--samples must be between 1 and 100000");
-  if (samples_ > 1 && json_stream_) return Error(ErrorCode::kUsage, "--samples contradicts --json-stream; use --json");
+  if (best_of_ < 0 || best_of_ > 100000) return Error(ErrorCode::kUsage, "--best-of must be between 1 and 100000");
+  if (samples_ > 1 && best_of_ > 0) return Error(ErrorCode::kUsage, "--samples contradicts --best-of");
+  const char* several = samples_ > 1 ? "--samples" : best_of_ > 0 ? "--best-of" : nullptr;
+  if (several != nullptr && json_stream_)
+    return Error(ErrorCode::kUsage, std::string(several) + " contradicts --json-stream; use --json");
   if (system_ && system_file_) return Error(ErrorCode::kUsage, "--system-prompt contradicts --system-prompt-file");
   if (raw_ && (system_ || system_file_)) return Error(ErrorCode::kUsage, "--raw contradicts a system prompt");
   if (raw_ && generation_.chat) return Error(ErrorCode::kUsage, "--raw contradicts --chat");
-  if (session_ && (raw_ || samples_ > 1 || no_history_))
-    return Error(ErrorCode::kUsage, std::string("--session contradicts ") + (raw_           ? "--raw"
-                                                                             : samples_ > 1 ? "--samples"
-                                                                                            : "--no-history"));
+  if (session_ && (raw_ || several != nullptr || no_history_))
+    return Error(ErrorCode::kUsage, std::string("--session contradicts ") + (raw_                 ? "--raw"
+                                                                             : several != nullptr ? several
+                                                                                                  : "--no-history"));
   DSR1_TRY(const auto typed, one_model(model_.model, positional_model_));
   const bool lone = positional_model_ && !positional_prompt_ && !prompt_ && !file_;
   DSR1_TRY(const std::string path, resolve_model(typed, lone));
@@ -133,18 +140,24 @@ Status RunCommand::run() {
   const bool interactive = !prompt && is_terminal(STDIN_FILENO) && is_terminal(STDOUT_FILENO);
   if (!prompt && !interactive)
     return Error(ErrorCode::kUsage, "no prompt, and no terminal to chat on: give one with -p TEXT, -f FILE or a pipe");
-  if (interactive && (json_ || json_stream_ || raw_ || samples_ > 1))
+  if (interactive && (json_ || json_stream_ || raw_ || several != nullptr))
     return Error(ErrorCode::kUsage, std::string(json_          ? "--json"
                                                 : json_stream_ ? "--json-stream"
                                                 : raw_         ? "--raw"
-                                                               : "--samples") +
+                                                               : several) +
                                         " needs a prompt: -p TEXT");
 
   std::optional<TerminalGuard> guard;
   if (interactive) guard.emplace();  // before the engine's memory exists
-  DSR1_TRY(auto engine, open_engine(path, engine_options));
+  if (generation_.redact) {
+    DSR1_TRY(redactor_, read_redactor(*generation_.redact));
+  }
+  DSR1_TRY(auto engine, several == nullptr ? open_engine(path, engine_options)
+                                           : open_engine_for_many(path, engine_options, 0,
+                                                                  std::min(samples_ + best_of_, kSamplesTogether)));
   DSR1_TRY(const text::Tokenizer* tokenizer, tokenizer_of(*engine));
   DSR1_TRY(runtime::GenerateOptions options, generation_.make(*tokenizer));
+  if (redactor_) options.redact = &*redactor_;
   std::optional<text::ChatTemplate> chat;
   if (!raw_) {
     DSR1_TRY(chat, generation_.chat_template(engine->file()));
@@ -163,6 +176,7 @@ Status RunCommand::run() {
       else log_info(text);
     }));
     DSR1_TRY(options, generation_.make(*tokenizer));  // with the settings it was left with
+    if (redactor_) options.redact = &*redactor_;
     DSR1_TRY(chat, generation_.chat_template(engine->file()));
     conversation->set_chat(*chat);
   }
@@ -196,63 +210,56 @@ Status RunCommand::answer_once(Conversation& conversation, SavedChat& saved, con
   const Interruptible interruptible;
   options.cancel = interruptible.flag();
   const bool shown = is_terminal(STDOUT_FILENO) ? generation_.think != "hide" : generation_.think == "on";
+  if (samples_ > 1 || best_of_ > 0)
+    return answer_samples(conversation.engine(), ids, options,
+                          {.samples = std::max(samples_, best_of_),
+                           .vote = best_of_ > 0,
+                           .json = json_,
+                           .verbose = verbose_,
+                           .print = {.show_thoughts = shown, .word_wrap = !no_word_wrap_},
+                           .model = model_name});
   Output& out = Output::get();
-  Json choices = Json::array();
-  const uint64_t seed = options.sampler.seed;
-  for (int i = 0; i < samples_; ++i) {
-    options.sampler.seed = seed + static_cast<uint64_t>(i);
-    ProgressBar bar("reading the prompt");
-    options.prompt_progress = [&](int64_t done, int64_t total) {
-      if (done < total) bar.update(done, total);
-      else bar.clear();
-    };
-    AnswerPrinter printer({.show_thoughts = shown && !json_ && !json_stream_, .word_wrap = !no_word_wrap_});
-    options.context_low = [&](int64_t used, int64_t all) {
-      bar.clear();
-      const std::string note = context_note(used, all, options.on_context_full);
-      if (is_terminal(STDERR_FILENO) && !json_ && !json_stream_) printer.note("dsr1: " + note);
-      else log_warn(note);
-    };
-    auto on_token = [&](const runtime::TokenEvent& event) {
-      if (json_) return out.ok();
-      if (!json_stream_) return printer.print(event);
-      out.show(event_line(event));
-      return out.ok();
-    };
-    if (i > 0 && !json_) out.write("---\n");
-    auto result = conversation.generate(ids, options, on_token);
+  ProgressBar bar("reading the prompt");
+  options.prompt_progress = [&](int64_t done, int64_t total) {
+    if (done < total) bar.update(done, total);
+    else bar.clear();
+  };
+  AnswerPrinter printer({.show_thoughts = shown && !json_ && !json_stream_, .word_wrap = !no_word_wrap_});
+  options.context_low = [&](int64_t used, int64_t all) {
     bar.clear();
-    if (!result) {
-      printer.break_off();
-      return std::move(result).error();
-    }
-    const runtime::Generation& g = *result;
-    note_speed(conversation.engine(), model_, g.prompt_tokens, g.timings.predicted_n, g.timings.predicted_ms / 1e3);
-    if (!json_ && !json_stream_) printer.finish(g);
-    if (session_ && !g.tokens.empty()) {
-      DSR1_TRY_STATUS(saved.add({.role = "user", .content = prompt}, generation_));
-      DSR1_TRY_STATUS(saved.add(assistant_message(g), generation_));
-      saved.close();
-    }
-    if (json_ || json_stream_) {
-      Json j = Json::object();
-      if (samples_ == 1) j.set("model", model_name);
-      j.set("seed", g.seed).set("prompt_tokens", g.prompt_tokens);
-      const Json generated = generation_json(g);
-      for (const auto& [key, value] : generated.as_object()) j.set(key, value);
-      if (samples_ == 1) out.write(j.dump(json_ ? 2 : -1) + "\n");
-      else choices.push(std::move(j));
-    }
-    if (out.ok()) {
-      to_stderr(end_note(g));
-      if (verbose_) to_stderr(footer(g));
-    }
-    if (g.finish_reason == runtime::FinishReason::kInterrupt) break;
+    const std::string note = context_note(used, all, options.on_context_full);
+    if (is_terminal(STDERR_FILENO) && !json_ && !json_stream_) printer.note("dsr1: " + note);
+    else log_warn(note);
+  };
+  auto result = conversation.generate(ids, options, [&](const runtime::TokenEvent& event) {
+    if (json_) return out.ok();
+    if (!json_stream_) return printer.print(event);
+    out.show(event_line(event, options.redact != nullptr));
+    return out.ok();
+  });
+  bar.clear();
+  if (!result) {
+    printer.break_off();
+    return std::move(result).error();
   }
-  if (samples_ > 1 && json_) {
+  const runtime::Generation& g = *result;
+  note_speed(conversation.engine(), model_, g.prompt_tokens, g.timings.predicted_n, g.timings.predicted_ms / 1e3);
+  if (!json_ && !json_stream_) printer.finish(g);
+  if (session_ && !g.tokens.empty()) {
+    DSR1_TRY_STATUS(saved.add({.role = "user", .content = prompt}, generation_));
+    DSR1_TRY_STATUS(saved.add(assistant_message(g), generation_));
+    saved.close();
+  }
+  if (json_ || json_stream_) {
     Json j = Json::object();
-    j.set("model", model_name).set("seed", seed).set("prompt_tokens", static_cast<int64_t>(ids.size()));
-    out.write(j.set("choices", std::move(choices)).dump(2) + "\n");
+    j.set("model", model_name).set("seed", g.seed).set("prompt_tokens", g.prompt_tokens);
+    const Json generated = generation_json(g);
+    for (const auto& [key, value] : generated.as_object()) j.set(key, value);
+    out.write(j.dump(json_ ? 2 : -1) + "\n");
+  }
+  if (out.ok()) {
+    to_stderr(end_note(g));
+    if (verbose_) to_stderr(footer(g));
   }
   if (interruptible.interrupted()) return Error(ErrorCode::kInterrupted, "");
   return {};

@@ -4,7 +4,8 @@ namespace dsr1::cli {
 
 Json generation_json(const runtime::Generation& g) {
   Json tokens = Json::array();
-  for (int32_t id : g.tokens) tokens.push(id);
+  if (!g.redacted)  // ids would spell what the texts do not say
+    for (int32_t id : g.tokens) tokens.push(id);
   Json j = Json::object();
   j.set("tokens", std::move(tokens)).set("text", g.text).set("reasoning_content", g.thought).set("answer", g.answer);
   j.set("finish_reason", finish_reason_name(g.finish_reason)).set("think_end", think_end_name(g.think_end));
@@ -31,10 +32,10 @@ Json generation_json(const runtime::Generation& g) {
   return j;
 }
 
-std::string event_line(const runtime::TokenEvent& e) {
+std::string event_line(const runtime::TokenEvent& e, bool redacted) {
   Json j = Json::object();
-  if (e.id >= 0) j.set("id", e.id);
-  if (e.id >= 0 && !e.forced) j.set("logprob", static_cast<double>(e.logprob));
+  if (e.id >= 0 && !redacted) j.set("id", e.id);
+  if (e.id >= 0 && !redacted && !e.forced) j.set("logprob", static_cast<double>(e.logprob));
   if (e.forced) j.set("forced", true);
   if (!e.thought.empty()) j.set("reasoning_content", e.thought);
   if (!e.answer.empty()) j.set("content", e.answer);

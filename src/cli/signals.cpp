@@ -81,6 +81,7 @@ extern "C" void on_resize(int) { g_screen_changed = true; }
 void install_signal_handlers() {
   g_stderr_is_terminal = ::isatty(STDERR_FILENO) == 1;
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit: the write fails with EFBIG, as on a full disk
   for (int s : {SIGINT, SIGTERM, SIGHUP}) install(s, on_end, 0);  // a blocking read returns
   install(SIGTSTP, on_sleep, SA_RESTART);
   install(SIGWINCH, on_resize, SA_RESTART);

@@ -42,7 +42,11 @@ Generator::Generator(const text::Tokenizer& tokenizer, std::span<const int32_t> 
       history_(prompt.begin(), prompt.end()),
       sampler_(sampler_params(options, tokenizer), tokenizer.size()),
       stops_(options.stop),
-      think_(options.start) {
+      think_(options.start),
+      redact_text_(options.redact),
+      redact_thought_(options.redact),
+      redact_answer_(options.redact) {
+  out_.redacted = options.redact != nullptr;
   out_.seed = options.sampler.seed;
   out_.prompt_tokens = static_cast<int64_t>(prompt.size());
   open_tag_ = tokenizer.find_special("<think>");
@@ -147,7 +151,7 @@ bool Generator::emit(int32_t id, bool forced) {
   const bool tag = (open_tag_ && id == *open_tag_) || (close_tag_ && id == *close_tag_);
   characters_.clear();
   utf8_.push(tokenizer_.piece(id, tag), characters_);
-  out_.text += characters_;
+  redact_text_.push(characters_, out_.text);
   const bool goes_on = deliver(id, forced, was_thinking);
   if (was_thinking || think_.thinking()) ++out_.thought_tokens;
   else if (!forced) ++answer_tokens_;
@@ -157,17 +161,16 @@ bool Generator::emit(int32_t id, bool forced) {
 
 // characters_ through the think parser and the stop strings to the caller.
 bool Generator::deliver(int32_t id, bool forced, bool was_thinking) {
-  thought_.clear();
-  raw_answer_.clear();
-  answer_.clear();
-  if (id >= 0) {
-    think_.push(characters_, thought_, raw_answer_);
-  } else {
-    think_.push(characters_, thought_, raw_answer_);
-    think_.finish(thought_, raw_answer_);
-  }
-  const bool stopped = stops_.push(raw_answer_, answer_);
-  if (id < 0 && !stopped) stops_.finish(answer_);
+  const bool last = id < 0;
+  for (std::string* s : {&raw_thought_, &thought_, &raw_answer_, &stopped_answer_, &answer_}) s->clear();
+  think_.push(characters_, raw_thought_, raw_answer_);
+  if (last) think_.finish(raw_thought_, raw_answer_);
+  const bool stopped = stops_.push(raw_answer_, stopped_answer_);
+  if (last && !stopped) stops_.finish(stopped_answer_);
+  redact_thought_.push(raw_thought_, thought_);
+  redact_answer_.push(stopped_answer_, answer_);
+  if (last || think_.closed()) redact_thought_.finish(thought_);
+  if (last) redact_answer_.finish(answer_);
   out_.thought += thought_;
   out_.answer += answer_;
   TokenEvent event;
@@ -195,7 +198,8 @@ bool Generator::deliver(int32_t id, bool forced, bool was_thinking) {
 Generation Generator::finish() {
   characters_.clear();
   utf8_.finish(characters_);
-  out_.text += characters_;
+  redact_text_.push(characters_, out_.text);
+  redact_text_.finish(out_.text);
   out_.in_thought = think_.thinking();
   const FinishReason reason = out_.finish_reason;
   deliver(-1, false, out_.in_thought);

@@ -58,6 +58,7 @@ class Generator {
   text::Utf8Stream utf8_;
   text::StopMatcher stops_;
   text::ThinkParser think_;
+  text::RedactStream redact_text_, redact_thought_, redact_answer_;
   LoopDetector loops_;
   std::optional<text::TokenId> open_tag_, close_tag_;
   Generation out_;
@@ -67,7 +68,7 @@ class Generator {
   bool warned_ = false;
   std::vector<int32_t> step_;
   int64_t answer_tokens_ = 0;
-  std::string characters_, thought_, raw_answer_, answer_;
+  std::string characters_, raw_thought_, thought_, raw_answer_, stopped_answer_, answer_;
 };
 
 // What a request must be before a Generator is made of it: errors as generate() says.

@@ -34,6 +34,7 @@ set(libraries
   "^spdlog/|^fmt/" "^src/base/log\\.cpp$"
   "^nlohmann/" "^src/base/json\\.cpp$"
   "^CLI/" "^src/(cli/|main\\.cpp$)"
+  "^pcre2" "^src/text/redact\\.cpp$"
   "^utf8proc" "^src/text/width\\.cpp$"
   "^sqlite3" "^src/runtime/session_store\\.cpp$"
   "^gtest/|^gmock/" "^$"

@@ -6,7 +6,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # Debian 12 / Ubuntu 24.04 packages. A program counts as present wherever PATH finds it; a library when dpkg has it.
 build_programs=(cmake:cmake ninja:ninja-build g++:g++ ccache:ccache)
-build_libraries=(libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libssl-dev libutf8proc-dev libsqlite3-dev)
+build_libraries=(libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libssl-dev libutf8proc-dev libsqlite3-dev libpcre2-dev)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$(basename "$0"): ${*:2}"; exit "$1"; }  # die EXIT_CODE MESSAGE...

@@ -16,6 +16,7 @@
 #include "dsr1/base/result.h"
 #include "dsr1/runtime/engine.h"
 #include "dsr1/runtime/sampler.h"
+#include "dsr1/text/redact.h"
 #include "dsr1/text/stream.h"
 
 namespace dsr1::runtime {
@@ -41,7 +42,8 @@ struct GenerateOptions {
   int64_t think_budget = -1;   // tokens of thought; from then on it is closed at the next end of a sentence
   int64_t answer_budget = -1;  // tokens after the thought
   std::vector<std::string> stop;
-  bool ignore_eos = false;  // end tokens are banned
+  const text::Redactor* redact = nullptr;  // applied to all text that comes out; stop strings see what stood before
+  bool ignore_eos = false;                 // end tokens are banned
   bool detect_loops = true;
   text::ThinkParser::Start start = text::ThinkParser::Start::kAnswer;
   OnContextFull on_context_full = OnContextFull::kStop;
@@ -82,6 +84,7 @@ struct Generation {
   FinishReason finish_reason = FinishReason::kStop;
   ThinkEnd think_end = ThinkEnd::kNone;
   bool in_thought = false;  // it ended inside an unclosed thought
+  bool redacted = false;    // there were rules: `tokens` may spell what the texts do not say
   Timings timings;
 };
 
