@@ -3,7 +3,8 @@
 
     tools/bench_batch.py MODEL [--rows 16] [--prompt 128] [--answer 64] [--at-once 1,16] [--rounds 1] [-t N]
 
-Prompts are random token ids without common beginnings, answers run to their limit. Prints a Markdown table; seconds are
+Prompts are random token ids without common beginnings, answers run to their limit; top-k 40, since the flat
+distributions of random weights would make top-p sort the whole vocabulary. Prints a Markdown table; seconds are
 those of the batch itself (OUT.stats.jsonl), loading left out. The answers must be the same bytes each time.
 """
 import argparse
@@ -42,7 +43,7 @@ def main():
             for n in [int(x) for x in a.at_once.split(",")]:
                 out = pathlib.Path(tmp) / f"out-{n}-{r}.jsonl"
                 subprocess.run([a.dsr1, "batch", "-i", str(source), "-o", str(out), "-np", str(n), "-t", a.threads,
-                                "-c", str(a.prompt + a.answer + 16), "--seed", "1", "--ignore-eos", "--no-loop-check",
+                                "-c", str(a.prompt + a.answer + 16), "--seed", "1", "--top-k", "40", "--ignore-eos", "--no-loop-check",
                                 a.model], check=True)
                 stats = [json.loads(line) for line in out.with_name(out.name + ".stats.jsonl").open()]
                 summary = stats[-1]["summary"]

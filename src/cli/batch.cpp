@@ -143,8 +143,11 @@ Status BatchCommand::read_manifest() {
         return Error(ErrorCode::kUsage, path + " exists; --resume goes on with it, another name starts anew");
     return {};
   }
+  // A manifest alone is what is left of a batch whose rows were removed.
+  if ((!has_output || fs::file_size(*output_, ec) == 0) && !fs::exists(errors_path(), ec) &&
+      !(has_output && has_manifest))
+    return {};
   if (!has_manifest) {
-    if (!has_output || fs::file_size(*output_, ec) == 0) return {};
     return Error(ErrorCode::kUsage, "--resume: " + *output_ + " has no manifest (" + manifest_path() +
                                         ") that says which batch it belongs to");
   }
@@ -283,11 +286,6 @@ Status BatchCommand::run() {
   if (generation.seed == -1) generation.seed = then_number("seed").value_or(-1);
   DSR1_TRY(runtime::GenerateOptions options, generation.make(*tokenizer));
 
-  std::optional<text::Redactor> redactor;
-  if (generation_.redact) {
-    DSR1_TRY(redactor, read_redactor(*generation_.redact));
-    options.redact = &*redactor;
-  }
   BatchSettings settings;
   settings.options = options;
   settings.thinking = generation_.thinking();

@@ -196,13 +196,13 @@ bool BatchInput::next_line(BatchRecord& record) {
 }
 
 std::string BatchInput::read_csv(int64_t wanted, std::string& field, int64_t& n_fields, std::vector<std::string>* all) {
-  size_t size = 0;
+  record_bytes_ = 0;
   std::string now;
   n_fields = 0;
   auto put = [&](int c) {
     if (all != nullptr || n_fields == wanted) now += static_cast<char>(c);
     ++at_;
-    return ++size <= kLongestRecord;
+    return ++record_bytes_ <= kLongestRecord;
   };
   while (true) {
     now.clear();
@@ -229,7 +229,7 @@ std::string BatchInput::read_csv(int64_t wanted, std::string& field, int64_t& n_
       if (c == '\r') {
         ++at_;
         if (peek() == '\n' || peek() < 0) break;
-        --size;
+        ++record_bytes_;
         if (all != nullptr || n_fields == wanted) now += '\r';
         c = peek();
         continue;
@@ -285,15 +285,13 @@ bool BatchInput::next_csv(BatchRecord& record) {
       record.error = RowError{"invalid_csv", complaint};
       return true;
     }
-    if (n == 1 && n_columns_ > 1 && is_blank(record.text)) continue;  // a blank line (its text is column 0's)
-    if (n == 1 && column_ > 0 && offset() - begin <= 2) continue;
+    if (n == 1 && (record_bytes_ == 0 || (n_columns_ == 1 && is_blank(record.text)))) continue;  // a blank line
     if (n != n_columns_) {
       record.error = RowError{
           "invalid_csv", "the record has " + std::to_string(n) + " fields, the header " + std::to_string(n_columns_)};
       record.text = {};
       return true;
     }
-    if (n == 1 && is_blank(record.text)) continue;
     return true;
   }
   return false;

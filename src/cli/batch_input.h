@@ -45,12 +45,11 @@ class BatchInput {
   Result<InputFacts> survey(const std::atomic<bool>* cancel);
   // The next record; false at the end. Blank lines are no records.
   Result<bool> next(BatchRecord& record);
-  // Where the next record begins.
-  int64_t offset() const { return buffer_at_ + static_cast<int64_t>(at_); }
   void rewind() { seek(first_record_, first_line_); }
 
  private:
   BatchInput(std::string name, int fd, BatchFormat format) : name_(std::move(name)), fd_(fd), format_(format) {}
+  int64_t offset() const { return buffer_at_ + static_cast<int64_t>(at_); }  // of what is read next
   Status fill();
   int peek();  // the next byte, -1 at the end (or on an error, kept in failed_)
   void seek(int64_t offset, int64_t line);
@@ -70,6 +69,7 @@ class BatchInput {
   std::string buffer_;
   int64_t buffer_at_ = 0;  // offset of buffer_[0] in the file
   size_t at_ = 0;
+  size_t record_bytes_ = 0;  // of the CSV record read last, without quotes and separators
   Status failed_;
 };
 

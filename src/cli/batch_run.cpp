@@ -98,6 +98,7 @@ Status BatchRun::fill() {
       break;
     }
     ++rows_read_;
+    last_line_ = record.line;
     const auto line = static_cast<size_t>(record.line);
     if (line < outputs_.done.size() && outputs_.done[line]) continue;
     DSR1_TRY_STATUS(take(record));
@@ -237,9 +238,9 @@ void BatchRun::show_progress(ProgressBar& bar) {
   const auto done = static_cast<double>(c.prompt + c.shared + c.generated);
   const int64_t seen = outputs_.done_rows + outputs_.failed_rows + totals_.rows + totals_.failed;
   double all = static_cast<double>(facts_.lines);
-  if (const int64_t read = input_.offset(); read > 0)
+  if (last_line_ > 0)  // a row may have several lines, and a line none
     all = std::max(static_cast<double>(rows_read_),
-                   static_cast<double>(rows_read_) * static_cast<double>(facts_.bytes) / static_cast<double>(read));
+                   all * static_cast<double>(rows_read_) / static_cast<double>(last_line_));
   if (options_.limit >= 0) all = std::min(all, static_cast<double>(options_.limit));
   if (input_ended_) all = static_cast<double>(rows_read_);
   const double to_do = std::max(all - static_cast<double>(outputs_.done_rows + outputs_.failed_rows), 1.0);

@@ -125,7 +125,7 @@ class BatchRun {
   const Options options_;
 
   bool input_ended_ = false;
-  int64_t rows_read_ = 0;
+  int64_t rows_read_ = 0, last_line_ = 0;
   uint64_t next_row_ = 0;
   std::unordered_map<uint64_t, std::unique_ptr<Row>> rows_;  // in flight
   std::string out_lines_, error_lines_, stats_lines_;        // not written yet

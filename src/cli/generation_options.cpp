@@ -108,16 +108,16 @@ Result<runtime::GenerateOptions> GenerationOptions::make(const text::Tokenizer& 
   o.think_budget = think_budget;
   o.answer_budget = answer_budget;
   o.stop = stop;
+  if (redact) {
+    DSR1_TRY(const std::string rules, read_input_file(*redact));
+    DSR1_TRY(auto redactor, text::Redactor::parse(rules).context("--redact " + *redact));
+    o.redact = std::make_shared<const text::Redactor>(std::move(redactor));
+  }
   o.ignore_eos = ignore_eos;
   o.detect_loops = !no_loop_check;
   if (on_context_full == "error") o.on_context_full = runtime::OnContextFull::kError;
   if (on_context_full == "drop-oldest") o.on_context_full = runtime::OnContextFull::kDropOldest;
   return o;
-}
-
-Result<text::Redactor> read_redactor(const std::string& path) {
-  DSR1_TRY(const std::string rules, read_input_file(path));
-  return text::Redactor::parse(rules).context("--redact " + path);
 }
 
 text::Thinking GenerationOptions::thinking() const {

@@ -20,15 +20,13 @@ struct GenerationOptions {
   std::optional<std::string> chat, redact;
 
   void declare(OptionTable& table);
-  // kUsage for values without meaning, or ids outside the vocabulary. A seed is drawn where none was given.
+  // kUsage for values without meaning, ids outside the vocabulary, rules of --redact that are refused. A seed is drawn
+  // where none was given.
   Result<runtime::GenerateOptions> make(const text::Tokenizer& tokenizer) const;
   text::Thinking thinking() const;
   // The template that --chat names, or the file's. kUsage, saying what to do, where it is unknown or absent.
   Result<text::ChatTemplate> chat_template(const io::ModelFile& file) const;
 };
-
-// The rules of --redact FILE. kUsage naming file and line.
-Result<text::Redactor> read_redactor(const std::string& path);
 
 uint64_t random_seed();
 

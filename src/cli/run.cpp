@@ -57,7 +57,6 @@ class RunCommand final : public Command {
   bool no_history_ = false, no_word_wrap_ = false;
   bool raw_ = false, json_ = false, json_stream_ = false, verbose_ = false, list_devices_ = false;
   int samples_ = 1, best_of_ = 0;
-  std::optional<text::Redactor> redactor_;
 };
 
 void RunCommand::declare(OptionTable& table) {
@@ -149,15 +148,11 @@ Status RunCommand::run() {
 
   std::optional<TerminalGuard> guard;
   if (interactive) guard.emplace();  // before the engine's memory exists
-  if (generation_.redact) {
-    DSR1_TRY(redactor_, read_redactor(*generation_.redact));
-  }
   DSR1_TRY(auto engine, several == nullptr ? open_engine(path, engine_options)
                                            : open_engine_for_many(path, engine_options, 0,
                                                                   std::min(samples_ + best_of_, kSamplesTogether)));
   DSR1_TRY(const text::Tokenizer* tokenizer, tokenizer_of(*engine));
   DSR1_TRY(runtime::GenerateOptions options, generation_.make(*tokenizer));
-  if (redactor_) options.redact = &*redactor_;
   std::optional<text::ChatTemplate> chat;
   if (!raw_) {
     DSR1_TRY(chat, generation_.chat_template(engine->file()));
@@ -176,7 +171,6 @@ Status RunCommand::run() {
       else log_info(text);
     }));
     DSR1_TRY(options, generation_.make(*tokenizer));  // with the settings it was left with
-    if (redactor_) options.redact = &*redactor_;
     DSR1_TRY(chat, generation_.chat_template(engine->file()));
     conversation->set_chat(*chat);
   }

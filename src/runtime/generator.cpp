@@ -43,9 +43,9 @@ Generator::Generator(const text::Tokenizer& tokenizer, std::span<const int32_t> 
       sampler_(sampler_params(options, tokenizer), tokenizer.size()),
       stops_(options.stop),
       think_(options.start),
-      redact_text_(options.redact),
-      redact_thought_(options.redact),
-      redact_answer_(options.redact) {
+      redact_text_(options.redact.get()),
+      redact_thought_(options.redact.get()),
+      redact_answer_(options.redact.get()) {
   out_.redacted = options.redact != nullptr;
   out_.seed = options.sampler.seed;
   out_.prompt_tokens = static_cast<int64_t>(prompt.size());

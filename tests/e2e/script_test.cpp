@@ -23,7 +23,8 @@ TEST(Script, SamplesShareThePromptAndAreThoseOfTheirSeedsAlone) {
   const Json j = parsed(r.out);
   ASSERT_EQ(at(j, "choices").as_array().size(), 11u);
   int64_t read = 0;
-  for (const Json& c : at(j, "choices").as_array()) read += at(c, "timings.prompt_n").as_int64();
+  const Json choices = at(j, "choices");
+  for (const Json& c : choices.as_array()) read += at(c, "timings.prompt_n").as_int64();
   EXPECT_LE(read, 61 + 3);  // once, and the last token again for those that enter later
   for (const int k : {0, 1, 9}) {
     const Ran alone = run({"run", "--raw", "-p", std::string(60, 'x'), "-n", "12", "--temp", "1", "--seed",
@@ -59,7 +60,7 @@ TEST(Script, RedactionTakesWordsOutOfAllThatIsPrinted) {
   EXPECT_EQ(json.out.find("password"), std::string::npos);
   EXPECT_EQ(json.out.find("5678"), std::string::npos);
   const Ran stream = run({"run", "-p", "x", "--temp", "0", "--redact", rules, "--json-stream", speaker()});
-  for (const char* secret : {"pass", "wo\"", "12", "\"id\"", "logprob"})
+  for (const char* secret : {"pass", "wo\"", "1234", "34-56", "\"id\"", "logprob"})
     EXPECT_EQ(stream.out.find(secret), std::string::npos) << secret;
   // Stop strings see what the model wrote.
   EXPECT_EQ(run({"run", "-p", "x", "--temp", "0", "--redact", rules, "--stop", "1234-5678", speaker()}).out,

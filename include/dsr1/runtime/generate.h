@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,8 +43,9 @@ struct GenerateOptions {
   int64_t think_budget = -1;   // tokens of thought; from then on it is closed at the next end of a sentence
   int64_t answer_budget = -1;  // tokens after the thought
   std::vector<std::string> stop;
-  const text::Redactor* redact = nullptr;  // applied to all text that comes out; stop strings see what stood before
-  bool ignore_eos = false;                 // end tokens are banned
+  // Applied to all text that comes out; stop strings see what stood before.
+  std::shared_ptr<const text::Redactor> redact;
+  bool ignore_eos = false;  // end tokens are banned
   bool detect_loops = true;
   text::ThinkParser::Start start = text::ThinkParser::Start::kAnswer;
   OnContextFull on_context_full = OnContextFull::kStop;

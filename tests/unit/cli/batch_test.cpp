@@ -157,7 +157,7 @@ TEST(BatchInput, ASurveyCountsAndHashes) {
   ASSERT_TRUE(input);
   const auto facts = (*input)->survey(nullptr);
   ASSERT_TRUE(facts);
-  EXPECT_EQ(facts->bytes, 29);
+  EXPECT_EQ(facts->bytes, 28);
   EXPECT_EQ(facts->lines, 4);
   EXPECT_EQ(facts->long_lines, 1);
   EXPECT_EQ(facts->sha256.size(), 64u);
