@@ -31,7 +31,13 @@ std::optional<Seconds> predict(const runtime::Engine& engine, const Sums& s, int
   request.version = commit_id();
   const auto facts = runtime::facts_of(engine.file(), engine.model(), false);
   const auto dir = cache_dir();
-  const auto rates = runtime::machine_rates(facts, engine.type_k(), request, dir.empty() ? dir : dir / "rates.json");
+  request.kept_only = true;
+  auto rates = runtime::machine_rates(facts, engine.type_k(), request, dir.empty() ? dir : dir / "rates.json");
+  if (!rates) {  // measured in a hurry, and not kept
+    request.kept_only = false;
+    request.seconds_each = 0.05;
+    rates = runtime::machine_rates(facts, engine.type_k(), request, {});
+  }
   if (!rates || s.sequences == 0) return {};
   const auto prompt = std::max<int64_t>(s.prompt / s.sequences, 1);
   const double rows = static_cast<double>(s.sequences), together = std::min<double>(n_parallel, rows);

@@ -141,7 +141,9 @@ void Scheduler::look_for_prefix(Slot& slot) {
       slot.source = other.get();
     }
   }
-  if (promised < have + kWorthWaiting) {
+  // Samples of one prompt always wait: they begin with the first one's logits.
+  const bool same = slot.source != nullptr && slot.source->request.prompt == slot.request.prompt;
+  if (promised < have + kWorthWaiting && !same) {
     slot.source = nullptr;
     engine_.copy_prefix(*slot.session, *best->session, have);
     if (best != &slot) counts_.shared += have;

@@ -104,7 +104,7 @@ TEST(Cli, JsonStreamAndSamples) {
   ASSERT_TRUE(j);
   ASSERT_EQ(j->find("choices")->as_array().size(), 3u);
   EXPECT_EQ(j->find("choices")->as_array()[2].find("seed")->as_int64(), 7);
-  EXPECT_EQ(j->find("choices")->as_array()[2].find("timings")->find("prompt_n")->as_int64(), 1);
+  EXPECT_EQ(j->find("choices")->as_array()[2].find("timings")->find("prompt_n")->as_int64(), 0);
 }
 
 TEST(Cli, ThoughtsAreShownWhereAskedAndNeverLost) {
@@ -132,7 +132,7 @@ TEST(Cli, WrongUsageIsExitTwoInOneLine) {
   expect_refusal(run({"run", talker(), "--temprature", "1", "-p", "x"}), 2,
                  {"--temprature", "did you mean --temperature"});
   expect_refusal(run({"rum"}), 2, {"rum", "dsr1 run"});
-  expect_refusal(run({"batch"}), 2, {"not in this version"});
+  expect_refusal(run({"serve"}), 2, {"not in this version"});
   expect_refusal(run({talker()}), 2, {"dsr1 run"});
   expect_refusal(run({"run", talker(), "-p", "x", "--temp", "hot"}), 2, {"--temp", "'hot'"});
   expect_refusal(run({"run", talker(), "-p", "x", "--top-p", "1.5"}), 2, {"--top-p"});
