@@ -183,7 +183,10 @@ Result<std::unique_ptr<SessionStore>> SessionStore::open(const fs::path& path) {
   store->impl_ = std::make_unique<Impl>();
   Impl& i = *store->impl_;
   i.path = path;
-  if (sqlite3_open_v2(path.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, nullptr) != SQLITE_OK)
+  // SQLite takes "no links" for the folders too, which may well be links.
+  const fs::path folder = fs::canonical(dir, ec);
+  const fs::path real = ec ? path : folder / path.filename();
+  if (sqlite3_open_v2(real.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, nullptr) != SQLITE_OK)
     return i.error("open");
   sqlite3_busy_timeout(i.db, kWaitMs);
   sqlite3_extended_result_codes(i.db, 0);
