@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dsr1/backend/cuda.h"
 #include "dsr1/base/log.h"
 #include "terminal.h"
 
@@ -58,8 +59,11 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
   const bool wants_gpu = gpu_layers == "all" || (gpu_layers != "auto" && *parse_int(gpu_layers) > 0);
   if (wants_gpu && device != "auto" && !device.starts_with("cuda"))
     return Error(ErrorCode::kUsage, "-ngl " + gpu_layers + " contradicts --device " + device);
-  if (wants_gpu)
-    return Error(ErrorCode::kNoDevice, "-ngl " + gpu_layers + " needs a GPU, and this build has no CUDA backend");
+  if (wants_gpu) {
+    if (const std::string problem = backend::cuda_info().problem; !problem.empty())
+      return Error(ErrorCode::kNoDevice, "-ngl " + gpu_layers + " needs a GPU: " + problem);
+    if (gpu_layers != "all") o.n_gpu_layers = *parse_int(gpu_layers);
+  }
   for (const std::string& rule : override_tensor) {
     const size_t equals = rule.rfind('=');
     if (equals == std::string::npos || equals == 0)
@@ -72,7 +76,7 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
   }
   if (n_threads_batch > 0 && n_threads_batch != std::max(n_threads, 0))
     log_warn("--threads-batch is not separate in this version; prompts use the threads of --threads");
-  o.device = device;
+  o.device = wants_gpu && device == "auto" ? "cuda" : gpu_layers == "0" && device == "auto" ? "cpu" : device;
   o.cpu_isa = cpu_isa;
   o.n_threads = n_threads;
   o.n_ctx = n_ctx;

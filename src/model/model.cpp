@@ -1,6 +1,7 @@
 #include "dsr1/model/model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "arch/arch.h"
 #include "dsr1/io/byte_reader.h"
@@ -11,6 +12,41 @@ using ops::Linear;
 using ops::Mat;
 
 namespace {
+
+// Calls matrix(views) for every weight matrix (the experts of one together) and vector(values, n) for every norm and
+// bias; absent ones are null.
+template <class Matrix, class Vector>
+void for_each_weight(Weights& w, Matrix matrix, Vector vector, const ModelConfig& c) {
+  auto one = [&](TensorView& v) { matrix(std::span<TensorView>(&v, 1)); };
+  auto layer = [&](LayerWeights& l) {
+    vector(l.attn_norm, c.n_embd);
+    vector(l.ffn_norm, c.n_embd);
+    for (TensorView* v : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.attn_q_a, &l.attn_q_b, &l.attn_kv_a_mqa,
+                          &l.attn_kv_b, &l.attn_k_b, &l.attn_v_b, &l.ffn_gate, &l.ffn_up, &l.ffn_down,
+                          &l.ffn_gate_shexp, &l.ffn_up_shexp, &l.ffn_down_shexp, &l.ffn_gate_inp})
+      one(*v);
+    vector(l.attn_q_bias, int64_t{c.n_head} * c.head_dim);
+    vector(l.attn_k_bias, int64_t{c.n_head_kv} * c.head_dim);
+    vector(l.attn_v_bias, int64_t{c.n_head_kv} * c.v_head_dim);
+    vector(l.attn_q_norm, c.head_dim);
+    vector(l.attn_k_norm, c.head_dim);
+    vector(l.attn_q_a_norm, c.q_lora_rank);
+    vector(l.attn_kv_a_norm, c.kv_lora_rank);
+    vector(l.exp_probs_b, c.router.n_expert);
+    for (auto* experts : {&l.ffn_gate_exps, &l.ffn_up_exps, &l.ffn_down_exps}) matrix(std::span<TensorView>(*experts));
+  };
+  one(w.token_embd);
+  one(w.output);
+  vector(w.output_norm, c.n_embd);
+  for (LayerWeights& l : w.layers) layer(l);
+  for (MtpWeights& m : w.mtp) {
+    layer(m.layer);
+    one(m.eh_proj);
+    one(m.embed_tokens);
+    one(m.shared_head_head);
+    for (const float** v : {&m.enorm, &m.hnorm, &m.shared_head_norm}) vector(*v, c.n_embd);
+  }
+}
 
 constexpr const Architecture* kArchitectures[] = {
 #define DSR1_ARCH(a) &a,
@@ -62,14 +98,58 @@ Result<std::unique_ptr<Model>> Model::load(const io::ModelFile& file, const Load
 }
 
 bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops) const {
-  const Scratch s = scratch.rows(batch.n_rows());
-  ops.embed(weights_.token_embd, batch.tokens, s.x);
-  ops.rope_angles(config_.rope, batch.positions, s.cos_sin);
-  for (int i = 0; i < config_.n_layer; ++i) {
-    if (batch.cancel != nullptr && batch.cancel->load(std::memory_order_relaxed)) return false;
-    arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
+  bool done = ops.begin_pass(batch, /*repeats=*/true);
+  if (!done) {
+    const Scratch s = scratch.rows(batch.n_rows());
+    ops.embed(weights_.token_embd, batch.tokens, s.x);
+    ops.rope_angles(config_.rope, batch.positions, s.cos_sin);
+    done = true;
+    for (int i = 0; i < config_.n_layer && done; ++i) {
+      done = batch.cancel == nullptr || !batch.cancel->load(std::memory_order_relaxed);
+      if (done) arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
+    }
   }
-  return true;
+  ops.end_pass(done);
+  return done;
+}
+
+Status Model::place(ops::Ops& ops) {
+  // Tied weights share one copy, known by where they lay on the host.
+  std::map<const void*, TensorView> matrices;
+  std::map<const float*, const float*> vectors;
+  Status status;
+  auto keep = [&](Result<std::unique_ptr<ops::Memory>> owner) {
+    if (!owner) {
+      status = owner.error();
+    } else if (*owner) {
+      placed_.push_back(std::move(*owner));
+    }
+  };
+  for_each_weight(
+      weights_,
+      [&](std::span<TensorView> views) {
+        if (!status || views.empty() || !views[0]) return;
+        const void* host = views[0].data;
+        if (const auto found = matrices.find(host); found != matrices.end() && views.size() == 1) {
+          views[0] = found->second;
+          return;
+        }
+        keep(ops.place(views));
+        matrices[host] = views[0];
+      },
+      [&](const float*& values, int64_t n) {
+        if (!status || values == nullptr) return;
+        const float* host = values;
+        if (const auto found = vectors.find(host); found != vectors.end()) {
+          values = found->second;
+          return;
+        }
+        keep(ops.place(values, n));
+        vectors[host] = values;
+      },
+      config_);
+  DSR1_TRY_STATUS(std::move(status));
+  return ops.sync();
 }
 
 void Model::head(std::span<const int32_t> rows, const Scratch& scratch, ops::Ops& ops, Mat logits) const {
@@ -85,6 +165,7 @@ void Model::mtp_forward(const ops::Batch& next, int module, bool normed_hidden, 
                         Mat logits) const {
   const MtpWeights& m = weights_.mtp[static_cast<size_t>(module)];
   const Scratch s = scratch.rows(next.n_rows());
+  if (ops.begin_pass(next, /*repeats=*/false)) return ops.end_pass(true);
   const int64_t n = config_.n_embd;
   if (normed_hidden) ops.rms_norm(s.x, weights_.output_norm, n, config_.rms_eps, s.x);
   ops.embed(m.embed_tokens, next.tokens, s.mtp_h);
@@ -97,11 +178,14 @@ void Model::mtp_forward(const ops::Batch& next, int module, bool normed_hidden, 
   ops.rms_norm(s.x, m.shared_head_norm, n, config_.rms_eps, s.h);
   const Linear out[] = {{&m.shared_head_head, nullptr, logits}};
   ops.linear(s.h, out);
+  ops.end_pass(true);
 }
 
 ops::Limits limits_of(const ModelConfig& c, int64_t n_ctx, int64_t max_rows) {
   ops::Limits l;
   l.max_rows = max_rows;
+  l.n_layer = c.n_layer;
+  l.n_vocab = c.n_vocab;
   l.n_ctx = n_ctx;
   l.n_head = c.n_head;
   l.n_head_kv = c.kv_heads();

@@ -5,6 +5,22 @@
 #include "dsr1/ops/ops.h"
 
 namespace dsr1::ops {
+namespace {
+
+class HostMemory final : public Memory {
+ public:
+  explicit HostMemory(Buffer buffer) : buffer_(std::move(buffer)) { data_ = buffer_.data(); }
+
+ private:
+  Buffer buffer_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Memory>> Ops::allocate(size_t bytes, std::string_view what) {
+  DSR1_TRY(Buffer buffer, Buffer::allocate(bytes, what));
+  return std::unique_ptr<Memory>(std::make_unique<HostMemory>(std::move(buffer)));
+}
 
 void Ops::moe_ffn(Mat x, const ExpertWeights& experts, const int32_t* ids, Mat weights, const MoeScratch& s, Mat out) {
   const int64_t rows = x.rows, used = weights.cols, n_expert = static_cast<int64_t>(experts.gate.size());

@@ -10,6 +10,17 @@ class Tap final : public Ops {
   const char* name() const override { return inner_->name(); }
   size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   Status sync() override { return inner_->sync(); }
+  Result<std::unique_ptr<Memory>> allocate(size_t bytes, std::string_view what) override {
+    return inner_->allocate(bytes, what);
+  }
+  bool places_weights() const override { return inner_->places_weights(); }
+  Result<std::unique_ptr<Memory>> place(std::span<TensorView> views) override { return inner_->place(views); }
+  Result<std::unique_ptr<Memory>> place(const float*& values, int64_t n) override { return inner_->place(values, n); }
+  uint64_t memory_available() const override { return inner_->memory_available(); }
+  void copy_bytes(void* to, const void* from, size_t bytes) override { inner_->copy_bytes(to, from, bytes); }
+  Result<Mat> fetch(Mat x) override { return inner_->fetch(x); }
+  Result<const int32_t*> fetch(const int32_t* ids, int64_t n) override { return inner_->fetch(ids, n); }
+  // begin_pass is not passed on: what is shown op by op cannot be queued as a whole.
 
   void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {
     inner_->embed(table, tokens, out);
@@ -51,7 +62,9 @@ class Tap final : public Ops {
   }
   void route(Mat logits, const float* bias, const RouterParams& params, int32_t* ids, Mat weights) override {
     inner_->route(logits, bias, params, ids, weights);
-    sink_("route", weights, ids);
+    auto w = inner_->fetch(weights);
+    auto i = inner_->fetch(ids, weights.rows * weights.cols);
+    if (w && i) sink_("route", *w, *i);
   }
   void swiglu(Mat gate, Mat up, Mat out) override {
     inner_->swiglu(gate, up, out);
@@ -72,7 +85,10 @@ class Tap final : public Ops {
   }
 
  private:
-  void show(const char* op, const Mat& out) { sink_(op, out, nullptr); }
+  // A failed fetch is what the next sync() reports.
+  void show(const char* op, const Mat& out) {
+    if (auto host = inner_->fetch(out)) sink_(op, *host, nullptr);
+  }
 
   std::unique_ptr<Ops> inner_;
   TapSink sink_;

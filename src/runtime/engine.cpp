@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
-#include <cstring>
 
 #include "dsr1/backend/cpu.h"
 #include "dsr1/backend/cuda.h"
@@ -30,6 +30,12 @@ std::string gib(uint64_t bytes) { return human_bytes(static_cast<double>(bytes))
 
 }  // namespace
 
+// What --device asks for.
+struct Device {
+  enum Kind { kCpu, kCuda, kRef } kind = kCpu;
+  int index = 0;
+};
+
 struct Engine::Impl {
   Impl() : tokenizer(Error(ErrorCode::kModel, "")) {}
 
@@ -39,17 +45,18 @@ struct Engine::Impl {
   void warn_about_paging() const;
   void make_resident(bool experts_too, const ProgressFn& progress) const;
   Status allocate();
+  Result<std::unique_ptr<ops::Ops>> make_backend(const struct Device& device, const EngineOptions& options) const;
   size_t logits_bytes() const { return static_cast<size_t>(logits.rows * logits.stride) * sizeof(float); }
 
+  std::unique_ptr<ops::Ops> ops;  // outlives what lies in its memory
   std::optional<io::ModelFile> file;
   std::unique_ptr<model::Model> model;
   Result<text::Tokenizer> tokenizer;
-  std::unique_ptr<ops::Ops> ops;
   MemoryPlan plan;
   DType type_k = DType::kF16, type_v = DType::kF16;
   int64_t n_ctx = 0, n_batch = 0;
   int n_threads = 1;
-  Buffer scratch_memory;
+  std::unique_ptr<ops::Memory> scratch_memory;
   size_t activation_bytes = 0;
   model::Scratch scratch;
   ops::Mat logits;  // [kLogitRows, n_vocab], inside scratch_memory
@@ -105,16 +112,42 @@ Status check_options(const EngineOptions& o, const model::ModelConfig& c, DType 
 
 }  // namespace
 
+namespace {
+
+Result<Device> parse_device(const EngineOptions& o) {
+  if (o.device == "auto" || o.device == "cpu") return Device{Device::kCpu};
+  if (o.device == "ref") return Device{Device::kRef};
+  int index = 0;
+  const bool cuda = o.device == "cuda" || (o.device.rfind("cuda:", 0) == 0 && o.device.size() < 9 && [&] {
+                      const char *begin = o.device.data() + 5, *end = o.device.data() + o.device.size();
+                      const auto [stop, error] = std::from_chars(begin, end, index);
+                      return error == std::errc() && stop == end && index >= 0;
+                    }());
+  if (!cuda) return Error(ErrorCode::kUsage, "unknown device '" + o.device + "'; known: auto, cpu, cuda, cuda:N, ref");
+  const std::string problem = backend::cuda_info().problem;
+  if (!problem.empty())
+    return Error(ErrorCode::kNoDevice, "device " + o.device + " was asked for: " + problem + "; use --device cpu");
+  return Device{Device::kCuda, index};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ops::Ops>> Engine::Impl::make_backend(const Device& device, const EngineOptions& o) const {
+  ops::Limits limits = model::limits_of(model->config(), most_context(model->config(), o.n_ctx), n_batch);
+  limits.max_logit_rows = kLogitRows;
+  limits.n_layer = model->n_cache_layers();
+  if (o.make_ops) return o.make_ops(limits);
+  switch (device.kind) {
+    case Device::kRef: return backend::make_ref(n_threads);
+    case Device::kCuda: return backend::make_cuda(device.index, limits);
+    case Device::kCpu: break;
+  }
+  return backend::make_cpu(o.cpu_isa, n_threads, limits);
+}
+
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const EngineOptions& o,
                                              const ProgressFn& progress) {
-  if (o.device.rfind("cuda", 0) == 0) {
-    const std::string problem = backend::cuda_info().problem;
-    return Error(ErrorCode::kNoDevice, "device " + o.device + " was asked for: " +
-                                           (problem.empty() ? "this version computes on the CPU only" : problem) +
-                                           "; use --device cpu");
-  }
-  if (o.device != "auto" && o.device != "cpu" && o.device != "ref")
-    return Error(ErrorCode::kUsage, "unknown device '" + o.device + "'; known: auto, cpu, cuda, cuda:N, ref");
+  DSR1_TRY(const Device device, parse_device(o));
   auto impl = std::make_unique<Impl>();
   DSR1_TRY_STATUS(impl->load(path, o, true));
   const model::ModelConfig& c = impl->model->config();
@@ -123,28 +156,35 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
                                         " tokens, but token_embd.weight has only " + std::to_string(c.n_vocab) +
                                         " rows");
   }
-  const bool ref = o.device == "ref";
+  if (o.n_gpu_layers >= 0 && o.n_gpu_layers < c.n_layer) {
+    return Error(ErrorCode::kUsage, "-ngl " + std::to_string(o.n_gpu_layers) + " is less than the model's " +
+                                        std::to_string(c.n_layer) +
+                                        " layers; this version computes all of them on one device: use -ngl all, or 0");
+  }
+  const bool ref = device.kind == Device::kRef;
   impl->type_k = o.type_k.value_or(ref ? DType::kF32 : DType::kF16);
   impl->type_v = c.is_mla() ? impl->type_k : o.type_v.value_or(ref ? DType::kF32 : DType::kF16);
   DSR1_TRY_STATUS(check_options(o, c, impl->type_k, impl->type_v));
   impl->n_threads = o.n_threads > 0 ? o.n_threads : available_cpus();
   impl->n_batch = o.n_batch;
 
-  if (ref) {
-    impl->ops = backend::make_ref(impl->n_threads);
-  } else {
-    DSR1_TRY(impl->ops, backend::make_cpu(o.cpu_isa, impl->n_threads,
-                                          model::limits_of(c, most_context(c, o.n_ctx), impl->n_batch)));
-  }
+  DSR1_TRY(impl->ops, impl->make_backend(device, o));
   if (o.tap) impl->ops = ops::make_tap(std::move(impl->ops), o.tap);
   DSR1_TRY_STATUS(impl->make_plan(o));
 
-  if (!o.use_mmap) DSR1_TRY_STATUS(impl->load(path, o, false, progress));  // only now, that it is known to fit
-  const bool paged = o.use_mmap && c.is_moe() && impl->plan.available > 0 && impl->plan.total() > impl->plan.available;
+  const bool on_device = impl->ops->places_weights();
+  if (!o.use_mmap && !on_device)
+    DSR1_TRY_STATUS(impl->load(path, o, false, progress));  // only now, that it is known to fit
+  const bool paged =
+      !on_device && o.use_mmap && c.is_moe() && impl->plan.available > 0 && impl->plan.total() > impl->plan.available;
   if (paged) impl->warn_about_paging();
-  if (paged || o.use_mlock) impl->make_resident(/*experts_too=*/o.use_mlock && !paged, progress);
-  else if (o.use_mmap && progress) impl->read_ahead(progress);
+  if (paged || (o.use_mlock && !on_device)) {
+    impl->make_resident(/*experts_too=*/o.use_mlock && !paged, progress);
+  } else if ((o.use_mmap || on_device) && progress) {
+    impl->read_ahead(progress);
+  }
   DSR1_TRY_STATUS(impl->allocate());
+  if (on_device) DSR1_TRY_STATUS(impl->model->place(*impl->ops));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -168,17 +208,19 @@ Status Engine::Impl::make_plan(const EngineOptions& o) {
   const model::ModelConfig& c = model->config();
   activation_bytes = model::plan_scratch(c, n_batch, nullptr, nullptr);
   logits = {nullptr, kLogitRows, c.n_vocab, logits_stride(c)};
-  plan = plan_memory(facts_of(*file, *model, o.load_mtp),
-                     {.n_ctx = o.n_ctx,
-                      .n_batch = n_batch,
-                      .type_k = type_k,
-                      .type_v = type_v,
-                      .n_sessions = o.n_sessions,
-                      .use_mmap = o.use_mmap,
-                      .workspace = ops->workspace_bytes(),
-                      .available = o.memory_limit > 0 ? o.memory_limit : available_memory()});
+  plan =
+      plan_memory(facts_of(*file, *model, o.load_mtp), {.n_ctx = o.n_ctx,
+                                                        .n_batch = n_batch,
+                                                        .type_k = type_k,
+                                                        .type_v = type_v,
+                                                        .n_sessions = o.n_sessions,
+                                                        .use_mmap = o.use_mmap && !ops->places_weights(),
+                                                        .workspace = ops->workspace_bytes(),
+                                                        .available = o.memory_limit > 0      ? o.memory_limit
+                                                                     : ops->places_weights() ? ops->memory_available()
+                                                                                             : available_memory()});
   n_ctx = plan.n_ctx;
-  return check_plan(plan, o.use_mmap);
+  return check_plan(plan, o.use_mmap && !ops->places_weights());
 }
 
 void Engine::Impl::warn_about_paging() const {
@@ -252,9 +294,9 @@ void Engine::Impl::read_ahead(const ProgressFn& progress) const {
 }
 
 Status Engine::Impl::allocate() {
-  DSR1_TRY(scratch_memory, Buffer::allocate(activation_bytes + logits_bytes(), "activations"));
-  model::plan_scratch(model->config(), n_batch, scratch_memory.data(), &scratch);
-  logits.data = reinterpret_cast<float*>(scratch_memory.data() + activation_bytes);
+  DSR1_TRY(scratch_memory, ops->allocate(activation_bytes + logits_bytes(), "activations"));
+  model::plan_scratch(model->config(), n_batch, scratch_memory->data(), &scratch);
+  logits.data = reinterpret_cast<float*>(scratch_memory->data() + activation_bytes);
   const auto rows_max = static_cast<size_t>(n_batch);
   for (auto* v : {&tokens, &positions, &rows}) v->reserve(rows_max);
   segments.reserve(rows_max);
@@ -267,11 +309,12 @@ Result<std::unique_ptr<Session>> Engine::new_session() {
   const int n_layers = impl_->model->n_cache_layers();
   auto s = std::make_unique<Session>();
   s->n_ctx_ = impl_->n_ctx;
+  s->on_host_ = !impl_->ops->places_weights();
   const auto heads = static_cast<size_t>(c.kv_heads()), ctx = static_cast<size_t>(impl_->n_ctx);
   const size_t k_bytes = row_bytes(impl_->type_k, c.kv_k_dim()) * heads * ctx;
   const size_t v_bytes = c.is_mla() ? 0 : row_bytes(impl_->type_v, c.kv_v_dim()) * heads * ctx;
-  DSR1_TRY(s->memory_, Buffer::allocate((k_bytes + v_bytes) * static_cast<size_t>(n_layers), "the KV cache"));
-  std::byte* p = s->memory_.data();
+  DSR1_TRY(s->memory_, impl_->ops->allocate((k_bytes + v_bytes) * static_cast<size_t>(n_layers), "the KV cache"));
+  std::byte* p = s->memory_->data();
   for (int i = 0; i < n_layers; ++i) {
     ops::KvLayerView l;
     l.k = p;
@@ -296,8 +339,8 @@ void Engine::copy_prefix(Session& to, const Session& from, int64_t n) {
   for (size_t i = 0; i < to.layers_.size(); ++i) {
     const ops::KvLayerView &a = from.layers_[i], &b = to.layers_[i];
     for (int h = 0; h < a.n_head_kv; ++h) {
-      std::memcpy(b.k_row(h, 0), a.k_row(h, 0), rows * a.k_row_bytes());
-      if (a.v != nullptr) std::memcpy(b.v_row(h, 0), a.v_row(h, 0), rows * a.v_row_bytes());
+      impl_->ops->copy_bytes(b.k_row(h, 0), a.k_row(h, 0), rows * a.k_row_bytes());
+      if (a.v != nullptr) impl_->ops->copy_bytes(b.v_row(h, 0), a.v_row(h, 0), rows * a.v_row_bytes());
     }
   }
   to.tokens_.assign(from.tokens_.begin(), from.tokens_.begin() + n);
@@ -373,9 +416,10 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
       const auto part = hidden_rows.subspan(begin, std::min<size_t>(kLogitRows, hidden_rows.size() - begin));
       const ops::Mat out = logits.first_rows(static_cast<int64_t>(part.size()));
       model->head(part, scratch, *ops, out);
+      DSR1_TRY(const ops::Mat host, ops->fetch(out));
       DSR1_TRY_STATUS(ops->sync());
       for (size_t i = 0; i < part.size(); ++i)
-        on_logits(name_of(begin + i), {out.row(static_cast<int64_t>(i)), static_cast<size_t>(c.n_vocab)});
+        on_logits(name_of(begin + i), {host.row(static_cast<int64_t>(i)), static_cast<size_t>(c.n_vocab)});
     }
     return {};
   };

@@ -98,6 +98,7 @@ std::string kv_key(const Engine& engine, const std::string& model, const std::st
 }
 
 Status save_kv(const Session& session, const std::string& key, const fs::path& path) {
+  if (!session.on_host()) return trouble(ErrorCode::kRuntime, path, "is not written: the cache lies in a GPU's memory");
   const auto runs = session.kv_runs(session.n_past());
   const auto& tokens = session.tokens();
   Header h{};
@@ -130,6 +131,7 @@ Status save_kv(const Session& session, const std::string& key, const fs::path& p
 
 Status load_kv(Session& session, const std::string& key, int64_t n_vocab, const fs::path& path) {
   session.rewind(0);
+  if (!session.on_host()) return trouble(ErrorCode::kRuntime, path, "is not used: the cache lies in a GPU's memory");
   const Descriptor in(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat st {};
   if (in.get() < 0 || ::fstat(in.get(), &st) != 0)

@@ -1,16 +1,15 @@
-// Every op of the CPU backend, at every instruction-set level of this machine, against the reference backend. Bounds
+// Every op of a backend (backends.h: each program of this folder brings its own) against the reference backend. Bounds
 // come from what the op rounds: float ops by float's epsilon, quantized weights by their int8 activations.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <functional>
 #include <random>
-#include <sstream>
 
-#include "dsr1/backend/cpu.h"
 #include "dsr1/backend/ref.h"
 #include "dsr1/ops/kv_rows.h"
 #include "kernels/random_weights.h"
+#include "ops/backends.h"
 
 namespace dsr1::test {
 namespace {
@@ -20,13 +19,6 @@ using ops::Linear;
 using ops::Mat;
 using ops::Ops;
 using ops::Segment;
-
-std::vector<std::string> isas() {
-  std::istringstream names(backend::available_cpu_isas());
-  std::vector<std::string> v;
-  for (std::string n; names >> n;) v.push_back(n);
-  return v;
-}
 
 // A matrix that owns its memory, rows 64-byte aligned, filled with poison: what an op does not write is seen.
 struct Owned {
@@ -81,94 +73,92 @@ ops::Limits limits() {
   return l;
 }
 
-// Runs a check with the reference and with each level of the CPU backend on 1 and 3 threads.
-void on_every_level(const std::function<void(Ops& cpu, Ops& ref)>& check, ops::Limits l = limits()) {
+// Runs a check with the reference and with each backend of this program.
+void on_every_backend(const std::function<void(Ops& backend, Ops& ref)>& check, ops::Limits l = limits()) {
   auto ref = backend::make_ref(1);
-  for (const std::string& isa : isas()) {
-    for (int threads : {1, 3}) {
-      auto cpu = backend::make_cpu(isa, threads, l);
-      ASSERT_TRUE(cpu);
-      SCOPED_TRACE((*cpu)->name());
-      ASSERT_NE(std::string((*cpu)->name()).find(isa + ","), std::string::npos) << "another level ran than the pinned";
-      check(**cpu, *ref);
-    }
-  }
+  for_each_backend(l, [&](Ops& backend) {
+    SCOPED_TRACE(backend.name());
+    check(backend, *ref);
+    const Status s = backend.sync();
+    EXPECT_TRUE(s) << (s ? "" : s.error().text());
+  });
 }
 
 bool is_float(DType t) { return dtype_traits(t).block_elements == 1; }
 
-TEST(CpuOps, LinearOfEveryTypeAgreesWithTheReference) {
+TEST(Ops, LinearOfEveryTypeAgreesWithTheReference) {
   for (DType type : kAllTypes) {
     SCOPED_TRACE(dtype_name(type));
     const RandomWeights w = random_weights(type, 70, 512, 3);
     const TensorView v = view(w);
     std::vector<float> bias(70, 0.25f);
-    on_every_level([&](Ops& cpu, Ops& ref) {
+    on_every_backend([&](Ops& backend, Ops& ref) {
       for (int64_t rows : {1, 3, 40}) {
         Owned x(rows, 512), a(rows, 70), b(rows, 70);
         x.normal(static_cast<uint32_t>(rows));
         const Linear ja[] = {{&v, bias.data(), a.m}}, jb[] = {{&v, bias.data(), b.m}};
-        cpu.linear(x.m, ja);
+        backend.linear(x.m, ja);
         ref.linear(x.m, jb);
         // int8 activations: 1/254 of a block's largest value at most, about 0.5 % of normal values' size.
-        EXPECT_LT(relative_rms(a.m, b.m), is_float(type) ? 1e-5 : 0.012) << rows;
+        const double floats = rows > 8 && type != DType::kF32 ? expected().many_rows : 1e-5;
+        EXPECT_LT(relative_rms(a.m, b.m), is_float(type) ? floats : 0.012) << rows;
       }
     });
   }
 }
 
-TEST(CpuOps, SeveralMatricesShareOneInput) {
+TEST(Ops, SeveralMatricesShareOneInput) {
   const RandomWeights q4 = random_weights(DType::kQ4_K, 64, 256, 1), f32 = random_weights(DType::kF32, 33, 256, 2);
   const TensorView v4 = view(q4), v32 = view(f32);
-  on_every_level([&](Ops& cpu, Ops&) {
+  on_every_backend([&](Ops& backend, Ops&) {
     Owned x(5, 256), a(5, 64), b(5, 33), a1(5, 64), b1(5, 33);
     x.normal(9);
     const Linear both[] = {{&v4, nullptr, a.m}, {&v32, nullptr, b.m}}, one[] = {{&v4, nullptr, a1.m}},
                  other[] = {{&v32, nullptr, b1.m}};
-    cpu.linear(x.m, both);
-    cpu.linear(x.m, one);
-    cpu.linear(x.m, other);
+    backend.linear(x.m, both);
+    backend.linear(x.m, one);
+    backend.linear(x.m, other);
     EXPECT_EQ(relative_rms(a.m, a1.m), 0);
     EXPECT_EQ(relative_rms(b.m, b1.m), 0);
   });
 }
 
-TEST(CpuOps, RowOpsAgreeWithTheReference) {
-  on_every_level([&](Ops& cpu, Ops& ref) {
+TEST(Ops, RowOpsAgreeWithTheReference) {
+  on_every_backend([&](Ops& backend, Ops& ref) {
     Owned x(9, 96), up(9, 96), a(9, 96), b(9, 96);
     x.normal(1);
     up.normal(2);
     std::vector<float> weight(48);
     for (size_t i = 0; i < weight.size(); ++i) weight[i] = 0.5f + 0.01f * static_cast<float>(i);
-    cpu.rms_norm(x.m, weight.data(), 48, 1e-5f, a.m);
+    backend.rms_norm(x.m, weight.data(), 48, 1e-5f, a.m);
     ref.rms_norm(x.m, weight.data(), 48, 1e-5f, b.m);
     EXPECT_LT(relative_rms(a.m, b.m), 1e-6);
-    cpu.swiglu(x.m, up.m, a.m);
+    backend.swiglu(x.m, up.m, a.m);
     ref.swiglu(x.m, up.m, b.m);
     EXPECT_LT(relative_rms(a.m, b.m), 1e-6);
-    cpu.add(x.m, up.m, a.m);
+    backend.add(x.m, up.m, a.m);
     ref.add(x.m, up.m, b.m);
     EXPECT_EQ(relative_rms(a.m, b.m), 0);
     const std::vector<int32_t> rows = {8, 0, 3};
-    cpu.copy_rows(x.m, rows, a.m.first_rows(3));
+    backend.copy_rows(x.m, rows, a.m.first_rows(3));
     ref.copy_rows(x.m, rows, b.m.first_rows(3));
     EXPECT_EQ(relative_rms(a.m.first_rows(3), b.m.first_rows(3)), 0);
   });
 }
 
-TEST(CpuOps, RopeTurnsBothWaysLikeTheReferenceAndKeepsLength) {
+TEST(Ops, RopeTurnsBothWaysLikeTheReferenceAndKeepsLength) {
   ops::RopeTable table;
   for (int i = 0; i < 8; ++i) table.freq.push_back(std::pow(10000.0f, -static_cast<float>(i) / 8));
   const std::vector<int32_t> positions = {0, 1, 1000, 131071};
-  on_every_level([&](Ops& cpu, Ops& ref) {
+  on_every_backend([&](Ops& backend, Ops& ref) {
     for (auto pairing : {ops::RopePairing::kNorm, ops::RopePairing::kNeox}) {
       Owned cs(4, 16), cs_ref(4, 16), a(4, 3 * 24), b(4, 3 * 24);
       a.normal(4);
       b.normal(4);
-      cpu.rope_angles(table, positions, cs.m);
+      backend.rope_angles(table, positions, cs.m);
       ref.rope_angles(table, positions, cs_ref.m);
       EXPECT_LT(relative_rms(cs.m, cs_ref.m), 1e-7);
-      cpu.rope(a.m, 3, 24, pairing, cs.m);
+      backend.rope(a.m, 3, 24, pairing, cs.m);
       ref.rope(b.m, 3, 24, pairing, cs_ref.m);
       EXPECT_LT(relative_rms(a.m, b.m), 1e-6);
       Owned before(4, 3 * 24);
@@ -213,44 +203,56 @@ struct Cache {
   ops::KvLayerView view;
 };
 
-TEST(CpuOps, AttentionAgreesWithTheReferenceForEveryCacheType) {
+TEST(Ops, AttentionAgreesWithTheReferenceForEveryCacheType) {
   for (DType type : {DType::kF32, DType::kF16, DType::kQ8_0}) {
     SCOPED_TRACE(dtype_name(type));
     Cache one(type, 4, 64, 64, 700, true), two(type, 4, 64, 64, 700, true);
-    on_every_level([&](Ops& cpu, Ops& ref) {
-      // A prompt of 30 tokens at 500 and a single token at 3, together.
-      const Segment segments[] = {{&one.view, 500, 30, false}, {&two.view, 3, 1, false}};
+    on_every_backend([&](Ops& backend, Ops& ref) {
+      // A prompt of 30 tokens in a long context and a single token at 3, together.
+      const Segment segments[] = {{&one.view, expected().context, 30, false}, {&two.view, 3, 1, false}};
       std::vector<int32_t> tokens(31), positions(31);
       const Batch batch{tokens, positions, segments};
       Owned q(31, 8 * 64), a(31, 8 * 64), b(31, 8 * 64);
       q.normal(6);
-      cpu.attention(batch, 0, q.m, 8, 0.125f, a.m);
+      backend.attention(batch, 0, q.m, 8, 0.125f, a.m);
       ref.attention(batch, 0, q.m, 8, 0.125f, b.m);
       // Quantized keys meet int8 queries; the softmax of scores of deviation 1 passes that on.
-      EXPECT_LT(relative_rms(a.m, b.m), type == DType::kQ8_0 ? 0.01 : 1e-5);
+      EXPECT_LT(relative_rms(a.m, b.m), type == DType::kQ8_0  ? 0.01
+                                        : type == DType::kF16 ? expected().attention
+                                                              : 1e-5);
     });
   }
 }
 
-TEST(CpuOps, OneTokenOfALongContextIsSharedBetweenThreadsWithoutChangingABit) {
-  Cache cache(DType::kF16, 2, 64, 64, 1500, true);
-  ops::Limits l = limits();
-  l.n_head_kv = 2;
-  const Segment segments[] = {{&cache.view, 1499, 1, false}};
-  const std::vector<int32_t> tokens(1), positions(1);
-  const Batch batch{tokens, positions, segments};
-  Owned q(1, 6 * 64), alone(1, 6 * 64), shared(1, 6 * 64);
-  q.normal(8);
-  for (const std::string& isa : isas()) {
-    auto a = backend::make_cpu(isa, 1, l), b = backend::make_cpu(isa, 5, l);
-    ASSERT_TRUE(a && b);
-    (*a)->attention(batch, 0, q.m, 6, 0.125f, alone.m);
-    (*b)->attention(batch, 0, q.m, 6, 0.125f, shared.m);
-    EXPECT_EQ(relative_rms(shared.m, alone.m), 0) << isa;
+TEST(Ops, AttentionOverOneLatentForAllHeadsAgreesWithTheReference) {
+  for (auto [k_dim, v_dim] : {std::pair{48, 32}, std::pair{96, 64}}) {
+    for (DType type : {DType::kF16, DType::kQ8_0}) {
+      if (type == DType::kQ8_0 && k_dim % 32 != 0) continue;
+      SCOPED_TRACE(dtype_name(type));
+      Cache one(type, 1, k_dim, v_dim, 300, false), two(type, 1, k_dim, v_dim, 300, false);
+      ops::Limits l = limits();
+      l.n_head = 36;
+      l.n_head_kv = 1;
+      l.k_dim = k_dim;
+      l.v_dim = v_dim;
+      on_every_backend(
+          [&](Ops& backend, Ops& ref) {
+            const Segment segments[] = {{&one.view, 290, 1, false}, {&two.view, 5, 1, false}};
+            std::vector<int32_t> tokens(2), positions(2);
+            const Batch batch{tokens, positions, segments};
+            Owned q(2, 36 * k_dim), a(2, 36 * v_dim), b(2, 36 * v_dim);
+            q.normal(6);
+            const float scale = 1.0f / std::sqrt(static_cast<float>(k_dim));
+            backend.attention(batch, 0, q.m, 36, scale, a.m);
+            ref.attention(batch, 0, q.m, 36, scale, b.m);
+            EXPECT_LT(relative_rms(a.m, b.m), type == DType::kQ8_0 ? 0.01 : expected().attention);
+          },
+          l);
+    }
   }
 }
 
-TEST(CpuOps, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
+TEST(Ops, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
   const ops::MlaDims d = limits().mla;
   const int64_t qk = d.nope + d.rope;
   Cache cache(DType::kF16, 1, d.kv_lora_rank + d.rope, d.kv_lora_rank, 600, false);
@@ -261,37 +263,38 @@ TEST(CpuOps, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
     const TensorView vk = view(wk), vv = view(wv);
     const int64_t rows = transposed ? d.kv_lora_rank : d.nope;
     const ops::MlaWeights w{{&vk, d.n_head, 0, rows, rows}, {&vv, d.n_head, 0, d.v_head, d.v_head}, transposed};
-    on_every_level([&](Ops& cpu, Ops& ref) {
-      // 40 tokens ending at 560: three blocks of keys, the last short, the first tokens not seeing all of it.
-      const Segment segments[] = {{&cache.view, 500, 40, true}};
+    on_every_backend([&](Ops& backend, Ops& ref) {
+      // Ending in the middle of a block of keys, the first tokens not seeing all of it: with 500 before, in the third.
+      const int32_t before = std::max(expected().context, ops::kMlaBlock - 20);
+      const Segment segments[] = {{&cache.view, before, 40, true}};
       const std::vector<int32_t> tokens(40), positions(40);
       Owned q(40, d.n_head * qk), a(40, d.n_head * d.v_head), b(40, d.n_head * d.v_head);
       Owned latent(ops::kMlaBlock, d.kv_lora_rank + d.rope), k(d.n_head * ops::kMlaBlock, qk),
           v(d.n_head * ops::kMlaBlock, d.v_head), state(40, d.n_head * 2);
       q.normal(3, 0.3f);
       const ops::MlaScratch s{latent.m, k.m, v.m, state.m};
-      cpu.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, a.m);
+      backend.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, a.m);
       ref.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, b.m);
       EXPECT_LT(relative_rms(a.m, b.m), 1e-4) << transposed;
     });
   }
 }
 
-TEST(CpuOps, HeadedMatricesAgreeWithTheReference) {
+TEST(Ops, HeadedMatricesAgreeWithTheReference) {
   for (DType type : {DType::kF32, DType::kQ8_0, DType::kQ5_0}) {
     SCOPED_TRACE(dtype_name(type));
     const RandomWeights w = random_weights(type, 4 * 48, 64, 5);
     const TensorView v = view(w);
     const ops::HeadedWeight part{&v, 4, 16, 48, 32};  // the last 32 rows of each head's 48
-    on_every_level([&](Ops& cpu, Ops& ref) {
+    on_every_backend([&](Ops& backend, Ops& ref) {
       for (int64_t rows : {1, 20}) {
         Owned x(rows, 4 * 80), a(rows, 4 * 40), b(rows, 4 * 40), c(rows, 4 * 70), e(rows, 4 * 70);
         x.normal(7);
         for (Owned* o : {&a, &b, &c, &e}) o->normal(1);  // gaps between heads stay as they were
-        cpu.linear_heads(part, x.m, 80, a.m, 40);
+        backend.linear_heads(part, x.m, 80, a.m, 40);
         ref.linear_heads(part, x.m, 80, b.m, 40);
         EXPECT_LT(relative_rms(a.m, b.m), is_float(type) ? 1e-5 : 0.015);
-        cpu.linear_heads_transposed(part, x.m, 80, c.m, 70);
+        backend.linear_heads_transposed(part, x.m, 80, c.m, 70);
         ref.linear_heads_transposed(part, x.m, 80, e.m, 70);
         EXPECT_LT(relative_rms(c.m, e.m), 1e-5);  // weights are decoded, activations stay float
       }
@@ -316,12 +319,12 @@ struct Experts {
   std::vector<TensorView> gate, up, down;
 };
 
-TEST(CpuOps, FusedExpertsEqualTheirComposition) {
+TEST(Ops, FusedExpertsEqualTheirComposition) {
   for (DType type : {DType::kF32, DType::kQ8_0}) {
     SCOPED_TRACE(dtype_name(type));
     const Experts e(type);
     const ops::ExpertWeights w{e.gate, e.up, e.down};
-    on_every_level([&](Ops& cpu, Ops& ref) {
+    on_every_backend([&](Ops& backend, Ops& ref) {
       for (int64_t rows : {1, 30}) {
         Owned x(rows, 256), weights(rows, 4), fused(rows, 256), composed(rows, 256), truth(rows, 256);
         Owned gathered(rows * 4, 256), gate(rows * 4, 128), up(rows * 4, 128), down(rows * 4, 256);
@@ -332,11 +335,11 @@ TEST(CpuOps, FusedExpertsEqualTheirComposition) {
           weights.m.row(i / 4)[i % 4] = 0.1f * static_cast<float>(1 + i % 4);
         }
         const ops::MoeScratch s{gathered.m, gate.m, up.m, down.m, slot.data(), offsets.data()};
-        cpu.moe_ffn(x.m, w, ids.data(), weights.m, s, fused.m);
-        cpu.Ops::moe_ffn(x.m, w, ids.data(), weights.m, s, composed.m);
+        backend.moe_ffn(x.m, w, ids.data(), weights.m, s, fused.m);
+        backend.Ops::moe_ffn(x.m, w, ids.data(), weights.m, s, composed.m);
         ref.moe_ffn(x.m, w, ids.data(), weights.m, s, truth.m);
         // The fused sum is a chain of fma, the composition's rounds each product.
-        EXPECT_LT(relative_rms(fused.m, composed.m), 1e-6);
+        EXPECT_LT(relative_rms(fused.m, composed.m), type == DType::kF32 ? 1e-6 : expected().many_against_few);
         EXPECT_LT(relative_rms(fused.m, truth.m), type == DType::kF32 ? 1e-4 : 0.03);
       }
     });

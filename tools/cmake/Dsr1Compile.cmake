@@ -12,8 +12,8 @@ endif()
 add_library(dsr1_flags INTERFACE)
 target_include_directories(dsr1_flags INTERFACE ${PROJECT_SOURCE_DIR}/include)
 # -ffp-contract=off: a*b+c is fused only where the code says fma, so every ISA level and compiler gives the same bits.
-target_compile_options(dsr1_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror -ffp-contract=off
-  $<$<CONFIG:Release>:-O2> -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+target_compile_options(dsr1_flags INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wnon-virtual-dtor;-Werror;-ffp-contract=off;$<$<CONFIG:Release>:-O2>;-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
 if(DSR1_SANITIZE)
   target_compile_options(dsr1_flags INTERFACE -fsanitize=${DSR1_SANITIZE} -fno-omit-frame-pointer -O1)
   if(DSR1_SANITIZE MATCHES "undefined")

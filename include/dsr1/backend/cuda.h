@@ -1,10 +1,14 @@
-// What CUDA devices this build and this machine have. Kernels come with the CUDA backend; until then a device can be
-// listed but not computed on, and asking for one is refused (ErrorCode::kNoDevice), never a silent fallback.
+// The CUDA backend: an Ops whose weights, caches and activations live in device memory (src/backend/cuda, kernels/),
+// and what CUDA devices this build and this machine have. A device asked for and absent is refused
+// (ErrorCode::kNoDevice), never a silent fallback.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "dsr1/ops/ops.h"
 
 namespace dsr1::backend {
 
@@ -23,5 +27,10 @@ struct CudaInfo {
 };
 
 CudaInfo cuda_info();
+
+// Computes on device `index`; all workspace is allocated here. kNoDevice without the device or in a build without CUDA,
+// kDoesNotFit without memory. Mats, caches (Segment::kv) and weights given to it must lie in its memory (Ops::allocate,
+// Ops::place).
+Result<std::unique_ptr<ops::Ops>> make_cuda(int index, const ops::Limits& limits);
 
 }  // namespace dsr1::backend

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
-// Marks what device code may call too; defined by the CUDA build.
-#ifndef DSR1_HD
+// Marks what device code may call too.
+#if defined(__CUDACC__)
+#define DSR1_HD __host__ __device__
+#else
 #define DSR1_HD
 #endif
 

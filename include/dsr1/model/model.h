@@ -1,4 +1,5 @@
-// Model: configuration, weights and the forward pass of one file. Immutable after load, shared const by all sessions.
+// Model: configuration, weights and the forward pass of one file. Immutable after load (and place), shared const by all
+// sessions.
 //
 // load() refuses (kModel) a file whose architecture is unknown, whose metadata lack a required field or contradict each
 // other, or that lacks a tensor or has it in another shape: each message names the key or tensor, found and expected.
@@ -53,6 +54,10 @@ class Model {
  public:
   static Result<std::unique_ptr<Model>> load(const io::ModelFile& file, const LoadOptions& options = {});
 
+  // Moves all weights into the memory of a backend that wants them there (Ops::places_weights): from then on only that
+  // backend computes this model. Before the model is shared.
+  Status place(ops::Ops& ops);
+
   const ModelConfig& config() const { return config_; }
   const Weights& weights() const { return weights_; }
 
@@ -74,7 +79,8 @@ class Model {
   ModelConfig config_;
   Weights weights_;
   const Architecture* arch_ = nullptr;
-  std::deque<std::vector<float>> floats_;  // norms and biases, converted to f32
+  std::deque<std::vector<float>> floats_;             // norms and biases, converted to f32
+  std::vector<std::unique_ptr<ops::Memory>> placed_;  // weights in a backend's memory
 };
 
 // "qwen2, llama, ...": what Model::load knows.

@@ -9,7 +9,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "dsr1/base/result.h"
@@ -70,6 +73,8 @@ struct MlaDims {
 // The largest sizes a model will ask for: what a backend plans its own workspace from.
 struct Limits {
   int64_t max_rows = 0;                                     // rows of a batch
+  int64_t n_layer = 1;                                      // layers of a cache
+  int64_t n_vocab = 0, max_logit_rows = 0;                  // logits looked at together
   int64_t max_in = 0;                                       // columns of any weight matrix
   int64_t n_head = 0, n_head_kv = 0, k_dim = 0, v_dim = 0;  // attention; MLA: of the latent
   int64_t n_ctx = 0;
@@ -143,6 +148,16 @@ struct MlaScratch {
   Mat state;   // [R, n_head * 2]: running maximum and sum of each row and head
 };
 
+// Bytes in a backend's memory, freed with their owner, which must go before the backend does.
+class Memory {
+ public:
+  virtual ~Memory() = default;
+  std::byte* data() const { return data_; }
+
+ protected:
+  std::byte* data_ = nullptr;
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -150,6 +165,34 @@ class Ops {
   virtual size_t workspace_bytes() const { return 0; }  // host memory held beside the model's scratch
   // Finishes queued work; the first error since the last sync.
   virtual Status sync() { return {}; }
+
+  // --- memory: activations, caches and weights live where the backend computes; by default in host memory ------------
+  // Bytes for activations or a cache, to be written before they are read. kDoesNotFit with the size asked for.
+  virtual Result<std::unique_ptr<Memory>> allocate(size_t bytes, std::string_view what);
+  // Whether weights must be placed before they are used.
+  virtual bool places_weights() const { return false; }
+  // Puts weights, or floats (norms, biases), into the backend's memory and turns the views to them: from then on only
+  // this backend can read them, in whatever order it keeps them. Returns their owner; null, views unchanged, by
+  // default. The experts of one matrix come in one call. What is copied from must stay until the next sync.
+  virtual Result<std::unique_ptr<Memory>> place(std::span<TensorView> /*views*/) { return std::unique_ptr<Memory>(); }
+  virtual Result<std::unique_ptr<Memory>> place(const float*& /*values*/, int64_t /*n*/) {
+    return std::unique_ptr<Memory>();
+  }
+  // Bytes the backend may still allocate where that is not host memory; 0: host memory.
+  virtual uint64_t memory_available() const { return 0; }
+  // Both in the backend's memory.
+  virtual void copy_bytes(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+  // The values of x in host memory, after everything queued; valid until the next fetch of its kind. A failure is also
+  // what sync() returns next.
+  virtual Result<Mat> fetch(Mat x) { return x; }
+  // Ids that route() wrote: the same, for n of them.
+  virtual Result<const int32_t*> fetch(const int32_t* ids, int64_t /*n*/) { return ids; }
+
+  // Brackets of one pass over `batch`. begin_pass may say that the whole pass is queued already (replayed from an
+  // earlier one of the same shape): the caller then skips to end_pass. What is in the batch may change after end_pass.
+  // repeats: passes of this many rows always call the same ops with the same memory.
+  virtual bool begin_pass(const Batch& /*batch*/, bool /*repeats*/) { return false; }
+  virtual void end_pass(bool /*complete*/) {}
 
   // --- primitives ---------------------------------------------------------------------------------------------
   // out[r] = table[tokens[r]]; table [n_vocab, n_embd] of any type. Tokens are in range (checked by the caller).

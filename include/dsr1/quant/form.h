@@ -35,5 +35,10 @@ static constexpr int kGroup = 32;
 
 // IQ4_NL and IQ4_XS: the sixteen levels a nibble stands for (ggml's kvalues_iq4nl).
 static constexpr int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// The same from a function: device code cannot index an array of the host.
+DSR1_QUANT_FN int16_t iq4_level(int nibble) {
+  constexpr int8_t levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+  return levels[nibble];
+}
 
 }  // namespace dsr1::quant

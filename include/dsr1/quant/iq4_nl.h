@@ -16,8 +16,8 @@ struct IQ4_NL {
 
   DSR1_QUANT_FN void levels(const Block& b, int /*g*/, int16_t* q) {
     for (int i = 0; i < 16; ++i) {
-      q[i] = kIq4Levels[b.qs[i] & 15];
-      q[i + 16] = kIq4Levels[b.qs[i] >> 4];
+      q[i] = iq4_level(b.qs[i] & 15);
+      q[i + 16] = iq4_level(b.qs[i] >> 4);
     }
   }
   DSR1_QUANT_FN float scale(const Block& b, int /*g*/) { return f16_to_f32(b.d); }

@@ -34,9 +34,12 @@ struct EngineOptions {
   bool use_mmap = true, use_mlock = false;
   bool expert_groups = true;
   bool load_mtp = false;
+  int64_t n_gpu_layers = -1;  // of a GPU: at least the model's layers and 1 for its head; -1: all
   int n_sessions = 1;         // sessions that will exist at once (for the memory plan)
   uint64_t memory_limit = 0;  // bytes this process may use; 0: what the system says (available_memory)
   ops::TapSink tap;           // where set: shown every op's result (ops/tap.h); slow
+  // Where set: computes instead of `device` (a backend that is not part of the program, as tests have).
+  std::function<Result<std::unique_ptr<ops::Ops>>(const ops::Limits&)> make_ops;
 };
 
 class Engine;
@@ -49,6 +52,8 @@ class Session {
   // Forgets everything after the first n tokens (n <= n_past).
   void rewind(int64_t n);
 
+  // Whether the cache lies in host memory; where it does not, kv_runs() cannot be read.
+  bool on_host() const { return on_host_; }
   // Where the cache of the first n tokens lies: runs of bytes in a fixed order (layer, keys then values, head), for
   // keeping it elsewhere (kv_file.h). Valid while the session lives.
   std::vector<std::span<std::byte>> kv_runs(int64_t n) const;
@@ -59,8 +64,9 @@ class Session {
   friend class Engine;
   std::vector<int32_t> tokens_;
   std::vector<ops::KvLayerView> layers_;
-  Buffer memory_;
+  std::unique_ptr<ops::Memory> memory_;
   int64_t n_ctx_ = 0;
+  bool on_host_ = true;
 };
 
 // A prompt of at least this many tokens uses MLA's expanded form (fewer operations a token), a shorter one and every

@@ -1,6 +1,7 @@
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 
+#include "backend/cuda/ops.h"
 #include "dsr1/backend/cuda.h"
 
 namespace dsr1::backend {
@@ -31,6 +32,10 @@ CudaInfo cuda_info() {
     info.devices.push_back(d);
   }
   return info;
+}
+
+Result<std::unique_ptr<ops::Ops>> make_cuda(int index, const ops::Limits& limits) {
+  return cuda::make_ops(index, limits);
 }
 
 }  // namespace dsr1::backend

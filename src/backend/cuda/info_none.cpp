@@ -9,4 +9,8 @@ CudaInfo cuda_info() {
   return info;
 }
 
+Result<std::unique_ptr<ops::Ops>> make_cuda(int /*index*/, const ops::Limits& /*limits*/) {
+  return Error(ErrorCode::kNoDevice, cuda_info().problem);
+}
+
 }  // namespace dsr1::backend

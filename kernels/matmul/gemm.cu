@@ -1,0 +1,60 @@
+#include "kernels/matmul/gemm.cuh"
+#include "kernels/quant/decode.cuh"
+
+namespace dsr1::kernels {
+namespace {
+
+struct ToHalfParams {
+  Matrix x;
+  HalfRows out;
+};
+
+struct ToHalfStorage {
+  float parts[8];
+};
+
+// A block a row, of 256 threads.
+__global__ void __launch_bounds__(256) to_half_kernel(const ToHalfParams p) {
+  auto& s = simt::shared<ToHalfStorage>();
+  const int r = simt::block_x();
+  const float* x = p.x.data + r * p.x.stride;
+  float largest = 0;
+  for (int c = simt::thread(); c < p.x.cols; c += 256) {
+    const float a = x[c] < 0 ? -x[c] : x[c];
+    largest = a > largest ? a : largest;
+  }
+  largest = simt::block_max<256>(largest, s.parts);
+  // 2^e with largest / 2^e in [1, 2): the exponent's bits alone. An infinity keeps its row: infinite times 1.
+  const uint32_t exponent = __builtin_bit_cast(uint32_t, largest) & 0x7f800000u;
+  const bool usable = exponent > 0x0c000000u && exponent < 0x7f800000u;  // above 2^-103: the inverse is normal
+  const float scale = usable ? __builtin_bit_cast(float, exponent) : 1.0f, inverse = 1.0f / scale;
+  for (int c = simt::thread(); c < p.out.stride; c += 256)
+    p.out.data[r * p.out.stride + c] = simt::half_of(c < p.x.cols ? x[c] * inverse : 0.0f).bits;
+  if (simt::thread() == 0) p.out.scale[r] = scale;
+}
+
+}  // namespace
+
+const char* gemm_declines(const MatmulParams& p) {
+  if (p.n_head != 1) return "the matrix is one of several heads";
+  if (!is_quantized(p.w.type) && p.w.row_bytes % 16 != 0) return "weight rows are not whole 16 bytes";
+  return nullptr;
+}
+
+Status launch_to_half(Matrix x, HalfRows out, simt::Stream stream) {
+  return simt::launch("to_half", to_half_kernel, {x.rows}, 256, sizeof(ToHalfStorage), stream, ToHalfParams{x, out});
+}
+
+Status launch_gemm(const MatmulParams& p, const HalfRows& x, simt::Stream stream) {
+  if (const char* why = gemm_declines(p)) return Error(ErrorCode::kRuntime, std::string("gemm: ") + why);
+  Status s;
+  const bool known = with_type(p.w.type, [&]<class T>() {
+    using Tr = GemmTile;
+    s = simt::launch("gemm", gemm_kernel<T, Tr>, {(p.n_out + Tr::kN - 1) / Tr::kN, (x.rows + Tr::kM - 1) / Tr::kM},
+                     Tr::kThreads, sizeof(Tr::SharedStorage), stream, GemmParams{p, x});
+  });
+  if (!known) return Error(ErrorCode::kRuntime, "gemm: no kernel for tensor type " + std::to_string(p.w.type));
+  return s;
+}
+
+}  // namespace dsr1::kernels

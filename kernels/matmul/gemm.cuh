@@ -1,0 +1,142 @@
+#pragma once
+
+#include "kernels/matmul/gemm.h"
+#include "kernels/matmul/matvec.cuh"
+
+namespace dsr1::kernels {
+
+struct GemmParams {
+  MatmulParams m;
+  HalfRows x;
+};
+
+// A block of kWarpsM * kWarpsN warps computes kM rows of x by kN columns of out; a warp kM / kWarpsM by kN / kWarpsN.
+template <int kM_, int kN_, int kWarpsM_, int kWarpsN_>
+struct GemmTraits {
+  static constexpr int kM = kM_, kN = kN_, kWarpsM = kWarpsM_, kWarpsN = kWarpsN_;
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kTilesM = kM / kWarpsM / 16, kTilesN = kN / kWarpsN / 8;
+  static constexpr int kK = 128;       // of a step: what every block type cuts evenly
+  static constexpr int kRow = kK + 8;  // halves: 16 bytes more than the step, so that ldmatrix meets all banks
+  struct SharedStorage {
+    alignas(16) simt::Half x[kM][kRow], w[kN][kRow];
+  };
+};
+
+// One tile for every type: enough rows that decoding weights costs less than multiplying them, few enough that experts
+// and short prompts fill it.
+using GemmTile = GemmTraits<64, 128, 2, 4>;
+
+DSR1_DEVICE uint32_t two_halves(float lo, float hi) {
+  return simt::half_of(lo).bits | static_cast<uint32_t>(simt::half_of(hi).bits) << 16;
+}
+
+// Columns k0 ... + 127 of weight rows row0 ... + kN - 1 as F16; what lies beyond the matrix becomes zero.
+template <class T, class Tr>
+DSR1_DEVICE void decode_tile(simt::Half (&to)[Tr::kN][Tr::kRow], const Weight& w, int64_t row0, int n_rows, int k0) {
+  if constexpr (T::kElements == 1) {
+    constexpr int n = FloatPiece<T>::kElements, pieces = Tr::kK / n;
+    for (int i = simt::thread(); i < Tr::kN * pieces; i += Tr::kThreads) {
+      const int r = i / pieces, c = i % pieces * n;
+      const bool there = r < n_rows && k0 + c < w.cols;
+      Bytes16 v = {};
+      float scale = 1.0f;
+      if (there) {
+        v = simt::load16(w.data + (row0 + r) * w.row_bytes + (k0 + c) * (16 / n));
+        if constexpr (T::kGgufId == quant::F8_E4M3::kGgufId) {
+          if (w.scale_inv != nullptr) scale = w.scale_inv[(row0 + r) / 128 * ((w.cols + 127) / 128) + k0 / 128];
+        }
+      }
+      auto* words = reinterpret_cast<uint32_t*>(&to[r][c]);
+#pragma unroll
+      for (int j = 0; j < n / 2; ++j)
+        words[j] = two_halves(FloatPiece<T>::at(v, 2 * j) * scale, FloatPiece<T>::at(v, 2 * j + 1) * scale);
+    }
+  } else {
+    using P = Pieces<T>;
+    // A step is half a block of 256 (consecutive pieces of it) or four of 32.
+    constexpr int blocks = T::kElements == 256 ? 1 : Tr::kK / T::kElements;
+    constexpr int parts = T::kElements == 256 ? P::kParts / 2 : P::kParts, pieces = blocks * parts;
+    for (int i = simt::thread(); i < Tr::kN * pieces; i += Tr::kThreads) {
+      const int r = i / pieces, block = k0 / T::kElements + i % pieces / parts;
+      const int part = i % parts + (T::kElements == 256 && k0 % 256 != 0 ? parts : 0);
+      const int base = block * T::kElements - k0;  // of the block's first element in the step
+      const bool there = r < n_rows && block * T::kElements < w.cols;
+      typename P::Piece piece = {};
+      if (there) piece = P::load(w, row0 + r, block, part);
+      P::runs(piece, part, [&](int element, const Levels& v, float scale, float add) {
+        auto* words = reinterpret_cast<uint32_t*>(&to[r][base + element]);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          const float lo = simt::fma(scale, level_of(v.w[j / 2], 2 * (j % 2)), add);
+          const float hi = simt::fma(scale, level_of(v.w[j / 2], 2 * (j % 2) + 1), add);
+          words[j] = there ? two_halves(lo, hi) : 0;
+        }
+      });
+    }
+  }
+}
+
+// Which rows a tile takes: `count` of them, row r read from x at from(r) and stored in out at to(r).
+struct PlainRows {
+  int first, count;
+  DSR1_DEVICE int from(int r) const { return first + r; }
+  DSR1_DEVICE int to(int r) const { return first + r; }
+};
+
+// kN columns of out, from weight row first_row + o0, for the tile's rows.
+template <class T, class Tr, class Rows>
+DSR1_DEVICE void gemm_tile(const Weight& w, int64_t first_row, int n_out, const float* bias, const HalfRows& x,
+                           const Matrix& out, int o0, const Rows& rows) {
+  auto& s = simt::shared<typename Tr::SharedStorage>();
+  const int lane = simt::lane();
+  const int wm = simt::warp() / Tr::kWarpsN * (Tr::kTilesM * 16), wn = simt::warp() % Tr::kWarpsN * (Tr::kTilesN * 8);
+  float d[Tr::kTilesM][Tr::kTilesN][4] = {};
+  for (int k0 = 0; k0 < w.cols; k0 += Tr::kK) {
+    constexpr int chunks = Tr::kK / 8;
+    for (int i = simt::thread(); i < Tr::kM * chunks; i += Tr::kThreads) {
+      const int r = i / chunks, c = i % chunks * 8;
+      const bool there = r < rows.count;
+      simt::async_copy16(&s.x[r][c], x.data + (there ? rows.from(r) * x.stride + k0 + c : 0), there ? 16 : 0);
+    }
+    simt::async_commit();
+    decode_tile<T, Tr>(s.w, w, first_row + o0, n_out - o0, k0);
+    simt::async_wait<0>();
+    simt::sync_block();  // both tiles are there
+#pragma unroll
+    for (int k = 0; k < Tr::kK; k += 16) {
+      uint32_t a[Tr::kTilesM][4], b[Tr::kTilesN][2];
+#pragma unroll
+      for (int m = 0; m < Tr::kTilesM; ++m) simt::ldmatrix_x4(a[m], &s.x[wm + m * 16 + lane % 16][k + lane / 16 * 8]);
+#pragma unroll
+      for (int n = 0; n < Tr::kTilesN; ++n) simt::ldmatrix_x2(b[n], &s.w[wn + n * 8 + lane % 8][k + lane / 8 % 2 * 8]);
+#pragma unroll
+      for (int m = 0; m < Tr::kTilesM; ++m)
+#pragma unroll
+        for (int n = 0; n < Tr::kTilesN; ++n) simt::mma_m16n8k16<simt::Half>(d[m][n], a[m], b[n]);
+    }
+    simt::sync_block();  // before the next step overwrites them
+  }
+#pragma unroll
+  for (int m = 0; m < Tr::kTilesM; ++m)
+#pragma unroll
+    for (int n = 0; n < Tr::kTilesN; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const simt::RowCol at = simt::FragC::at(lane, i);
+        const int r = wm + m * 16 + at.row, o = o0 + wn + n * 8 + at.col;
+        if (r < rows.count && o < n_out)
+          out.data[rows.to(r) * out.stride + o] =
+              d[m][n][i] * x.scale[rows.from(r)] + (bias != nullptr ? bias[o] : 0.0f);
+      }
+}
+
+// block_x: kN columns of out, block_y: kM rows of x.
+template <class T, class Tr>
+__global__ void __launch_bounds__(Tr::kThreads) gemm_kernel(const GemmParams p) {
+  const int first = simt::block_y() * Tr::kM, left = p.x.rows - first;
+  gemm_tile<T, Tr>(p.m.w, p.m.first_row, p.m.n_out, p.m.bias, p.x, p.m.out, simt::block_x() * Tr::kN,
+                   PlainRows{first, left < Tr::kM ? left : Tr::kM});
+}
+
+}  // namespace dsr1::kernels

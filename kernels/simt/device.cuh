@@ -1,0 +1,157 @@
+// simt:: on the device: each function is one instruction or a named pair of them. The only inline PTX of the tree.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <string>
+
+#define DSR1_DEVICE __device__ __forceinline__
+
+namespace dsr1::simt {
+
+DSR1_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
+DSR1_DEVICE int threads() { return static_cast<int>(blockDim.x); }
+DSR1_DEVICE int lane() { return static_cast<int>(threadIdx.x % kWarp); }
+DSR1_DEVICE int warp() { return static_cast<int>(threadIdx.x / kWarp); }
+DSR1_DEVICE int block_x() { return static_cast<int>(blockIdx.x); }
+DSR1_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
+DSR1_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
+DSR1_DEVICE int grid_x() { return static_cast<int>(gridDim.x); }
+
+DSR1_DEVICE void sync_block() { __syncthreads(); }
+DSR1_DEVICE void sync_warp(uint32_t mask = kAllLanes) { __syncwarp(mask); }
+
+template <class T>
+DSR1_DEVICE T shfl(T v, int source, uint32_t mask = kAllLanes) {
+  return __shfl_sync(mask, v, source);
+}
+template <class T>
+DSR1_DEVICE T shfl_xor(T v, int bits, uint32_t mask = kAllLanes) {
+  return __shfl_xor_sync(mask, v, bits);
+}
+DSR1_DEVICE uint32_t ballot(bool p, uint32_t mask = kAllLanes) { return __ballot_sync(mask, p); }
+
+template <class Storage>
+DSR1_DEVICE Storage& shared() {
+  extern __shared__ __align__(128) unsigned char dsr1_shared[];
+  return *reinterpret_cast<Storage*>(dsr1_shared);
+}
+
+// 16 bytes that are read once by the whole grid: read-only path, not kept in L1. p is 16-byte aligned.
+DSR1_DEVICE Bytes16 load16(const void* p) {
+  Bytes16 r;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r.w[0]), "=r"(r.w[1]), "=r"(r.w[2]), "=r"(r.w[3])
+               : "l"(p));
+  return r;
+}
+
+DSR1_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+// 16 bytes global to shared, both 16-byte aligned; bytes < 16: the rest becomes zero, and nothing beyond is read.
+DSR1_DEVICE void async_copy16(void* to, const void* from, int bytes = 16) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+               : "memory");
+}
+DSR1_DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// All groups but the newest kPending have landed.
+template <int kPending>
+DSR1_DEVICE void async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+DSR1_DEVICE int atomic_add(int* p, int v) { return atomicAdd(p, v); }
+
+// c + the dot product of four signed bytes each.
+DSR1_DEVICE int dp4a(uint32_t a, uint32_t b, int c) { return __dp4a(static_cast<int>(a), static_cast<int>(b), c); }
+// Bytes of the eight in (hi, lo), lowest first, picked by the four low nibbles of selector (0-7).
+DSR1_DEVICE uint32_t byte_perm(uint32_t lo, uint32_t hi, uint32_t selector) { return __byte_perm(lo, hi, selector); }
+DSR1_DEVICE int round_to_even(float x) { return __float2int_rn(x); }
+DSR1_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DSR1_DEVICE float exp(float x) { return ::expf(x); }
+DSR1_DEVICE float exp2(float x) { return ::exp2f(x); }
+DSR1_DEVICE float log(float x) { return ::logf(x); }
+DSR1_DEVICE float log2(float x) { return ::log2f(x); }
+DSR1_DEVICE float rsqrt(float x) { return ::rsqrtf(x); }
+
+DSR1_DEVICE float to_float(Half h) { return __half2float(__ushort_as_half(h.bits)); }
+DSR1_DEVICE float to_float(BFloat16 h) { return __uint_as_float(static_cast<uint32_t>(h.bits) << 16); }
+DSR1_DEVICE Half half_of(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
+DSR1_DEVICE BFloat16 bf16_of(float x) {
+  uint16_t r;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x));
+  return {r};
+}
+// Every E4M3 value is a half; the widening cvt needs sm_89, so bits are placed by hand: exponent bias 7 to 15.
+DSR1_DEVICE float to_float(Fp8 b) {
+  const uint32_t sign = (b.bits & 0x80u) << 24, magnitude = b.bits & 0x7fu;
+  if (magnitude == 0x7fu) return __uint_as_float(sign | 0x7fc00000u);
+  return __uint_as_float(sign | (magnitude << 20)) * 0x1p120f;  // subnormal in, normal out: exact without flushing
+}
+
+DSR1_DEVICE void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row)));
+}
+DSR1_DEVICE void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row)));
+}
+DSR1_DEVICE void ldmatrix_x2(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row)));
+}
+DSR1_DEVICE void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row)));
+}
+
+template <class T>
+DSR1_DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+template <>
+DSR1_DEVICE void mma_m16n8k16<Half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+template <>
+DSR1_DEVICE void mma_m16n8k16<BFloat16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+DSR1_DEVICE void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Queues the kernel; a refusal of the runtime names the kernel. Lengths and positions come from device memory, so that
+// the same launch can be replayed by a graph.
+template <class P>
+Status launch(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+              const P& params) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
+  cudaError_t e = cudaSuccess;
+  if (shared_bytes > kSharedDefault)
+    e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (e == cudaSuccess) {
+    kernel<<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z)),
+             static_cast<unsigned>(n_threads), shared_bytes, stream>>>(params);
+    e = cudaGetLastError();
+  }
+  if (e == cudaSuccess) return {};
+  return Error(ErrorCode::kRuntime, std::string("kernel ") + name + " was not launched: " + cudaGetErrorString(e));
+}
+
+}  // namespace dsr1::simt

@@ -1,0 +1,386 @@
+// The CUDA backend: each op queues kernels on one stream. The same file runs in tests over the emulator (runtime.h).
+#include "backend/cuda/ops.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "backend/cuda/attention.h"
+#include "backend/cuda/matmul.h"
+#include "backend/cuda/moe.h"
+#include "backend/cuda/pass.h"
+#include "backend/cuda/runtime.h"
+#include "backend/cuda/weights.h"
+#include "kernels/attention/attention.h"
+#include "kernels/moe/moe.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
+
+namespace dsr1::backend::cuda {
+namespace {
+
+using ops::Batch;
+using ops::HeadedWeight;
+using ops::Linear;
+using ops::Mat;
+using ops::Segment;
+
+kernels::Matrix matrix(Mat m) { return {m.data, m.stride, static_cast<int32_t>(m.rows), static_cast<int32_t>(m.cols)}; }
+
+kernels::KvCache cache(const ops::KvLayerView& v) {
+  return {static_cast<uint32_t>(v.k_type),
+          static_cast<uint32_t>(v.v_type),
+          v.n_head_kv,
+          v.k_dim,
+          v.v_dim,
+          v.n_ctx,
+          static_cast<int64_t>(v.k_row_bytes()),
+          v.v != nullptr ? static_cast<int64_t>(v.v_row_bytes()) : 0};
+}
+
+constexpr size_t kMostJobs = 8;  // matrices of one Ops::linear: q, k, v and the like
+
+class DeviceMemory final : public ops::Memory {
+ public:
+  explicit DeviceMemory(cuda::Memory memory) : memory_(std::move(memory)) { data_ = memory_.data(); }
+
+ private:
+  cuda::Memory memory_;
+};
+
+class CudaOps final : public ops::Ops {
+ public:
+  ~CudaOps() override {
+    if (stream_ == nullptr) return;
+    (void)synchronize(stream_);
+    destroy_stream(stream_);
+  }
+
+  static Result<std::unique_ptr<ops::Ops>> make(int index, const ops::Limits& limits) {
+    auto o = std::make_unique<CudaOps>();
+    DSR1_TRY(o->facts_, open_device(index));
+    o->name_ = "cuda:" + std::to_string(index) + " (" + o->facts_.name + ")";
+    DSR1_TRY(o->stream_, make_stream());
+    DSR1_TRY(o->pass_, PassRows::make(limits.max_rows, limits.n_layer));
+    DSR1_TRY(o->matmul_, Matmul::make(limits));
+    DSR1_TRY(o->moe_, Moe::make(limits));
+    DSR1_TRY(o->attention_, Attention::make(limits, o->facts_.n_multiprocessors));
+    const size_t ints = static_cast<size_t>(limits.max_rows) * sizeof(int32_t);
+    DSR1_TRY(o->ints_pinned_, Memory::allocate(Memory::Where::kPinned, ints, "row numbers"));
+    DSR1_TRY(o->ints_, Memory::allocate(Memory::Where::kDevice, ints, "row numbers"));
+    DSR1_TRY_STATUS(grow(o->fetched_, static_cast<size_t>(limits.max_logit_rows * limits.n_vocab) * sizeof(float)));
+    return std::unique_ptr<ops::Ops>(std::move(o));
+  }
+
+  const char* name() const override { return name_.c_str(); }
+
+  Status sync() override {
+    Status s = synchronize(stream_);
+    pass_.copies_have_landed();
+    ints_busy_ = false;
+    Status first = std::move(first_error_);
+    first_error_ = {};
+    return first ? std::move(s) : std::move(first);
+  }
+
+  Result<std::unique_ptr<ops::Memory>> allocate(size_t bytes, std::string_view what) override {
+    DSR1_TRY(Memory m, Memory::allocate(Memory::Where::kDevice, bytes, std::string(what)));
+    return owner_of(std::move(m));
+  }
+
+  bool places_weights() const override { return true; }
+
+  Result<std::unique_ptr<ops::Memory>> place(std::span<TensorView> views) override {
+    DSR1_TRY(Memory m, loader_.place(views, stream_));
+    return owner_of(std::move(m));
+  }
+
+  Result<std::unique_ptr<ops::Memory>> place(const float*& values, int64_t n) override {
+    const auto bytes = static_cast<size_t>(n) * sizeof(float);
+    DSR1_TRY(Memory m, Memory::allocate(Memory::Where::kDevice, bytes, "weights"));
+    DSR1_TRY_STATUS(copy_to_device(m.data(), values, bytes, stream_));
+    values = m.as<float>();
+    return owner_of(std::move(m));
+  }
+
+  uint64_t memory_available() const override { return facts_.free_bytes; }
+
+  void copy_bytes(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) note(copy_on_device(to, from, bytes, stream_));
+  }
+
+  Result<Mat> fetch(Mat x) override {
+    const size_t bytes = static_cast<size_t>((x.rows - 1) * x.stride + x.cols) * sizeof(float);
+    DSR1_TRY_STATUS(fetch_bytes(fetched_, x.data, bytes));
+    return Mat{fetched_.as<float>(), x.rows, x.cols, x.stride};
+  }
+  Result<const int32_t*> fetch(const int32_t* ids, int64_t n) override {
+    DSR1_TRY_STATUS(fetch_bytes(fetched_ids_, ids, static_cast<size_t>(n) * sizeof(int32_t)));
+    return static_cast<const int32_t*>(fetched_ids_.as<int32_t>());
+  }
+
+  // A decode step (single rows only) of a size seen before is recorded and from then on replayed: what differs between
+  // two of them (tokens, positions, caches) lies in device memory. The first one runs op by op: what is allocated once
+  // is allocated then.
+  bool begin_pass(const Batch& batch, bool repeats) override {
+    note(pass_.upload(batch, stream_));
+    in_pass_ = true;
+    const bool single = std::all_of(batch.segments.begin(), batch.segments.end(),
+                                    [](const Segment& s) { return s.n_rows == 1 && !s.expanded; });
+    if (!repeats || !single || batch.n_rows() > kMostRecordedRows || !first_error_) return false;
+    Recording& r = recordings_[static_cast<size_t>(batch.n_rows() - 1)];
+    if (r.graph != nullptr) {
+      note(r.graph->launch(stream_));
+      return true;
+    }
+    if (r.seen++ == 0) return false;
+    Status s = begin_capture(stream_);
+    if (s) recording_ = &r;
+    note(std::move(s));
+    return false;
+  }
+  void end_pass(bool complete) override {
+    if (recording_ != nullptr) {
+      auto graph = end_capture(stream_);
+      if (graph && !(complete && first_error_)) {  // cancelled, or some op failed: nothing to keep, nothing ran
+      } else if (graph) {
+        recording_->graph = std::move(*graph);
+        note(recording_->graph->launch(stream_));
+      } else {
+        note(graph.error());
+      }
+      recording_ = nullptr;
+    }
+    in_pass_ = false;
+    pass_.forget();
+  }
+
+  void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {
+    const bool of_pass = in_pass_ && static_cast<int64_t>(tokens.size()) == pass_.n_rows();
+    note(kernels::launch_embed(weight_view(table), of_pass ? pass_.tokens() : upload(tokens), matrix(out), stream_));
+  }
+
+  void rms_norm(Mat x, const float* w, int64_t n, float eps, Mat out) override {
+    note(kernels::launch_rms_norm({matrix(x), w, static_cast<int32_t>(n), eps, matrix(out)}, stream_));
+  }
+
+  void linear(Mat x, std::span<const Linear> jobs) override {
+    DSR1_CHECK(jobs.size() <= kMostJobs, "more matrices than one call takes");
+    kernels::MatmulParams params[kMostJobs];
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      params[i] = {.w = weight_view(*jobs[i].weight), .x = matrix(x), .bias = jobs[i].bias, .out = matrix(jobs[i].out)};
+      params[i].n_out = params[i].w.rows;
+    }
+    note(matmul_.run(std::span(params, jobs.size()), stream_));
+  }
+
+  void linear_heads(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
+    const kernels::MatmulParams p = headed(w, x, x_stride, out, out_stride);
+    note(matmul_.run(std::span(&p, 1), stream_));
+  }
+  void linear_heads_transposed(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
+    note(kernels::launch_matmul_transposed(headed(w, x, x_stride, out, out_stride), stream_));
+  }
+
+  void rope_angles(const ops::RopeTable& table, std::span<const int32_t> positions, Mat cos_sin) override {
+    const bool of_pass = in_pass_ && static_cast<int64_t>(positions.size()) == pass_.n_rows();
+    if (table.freq != freq_host_) {  // once a model
+      if (Status s = new_freq(table.freq); !s) return note(std::move(s));
+    }
+    note(kernels::launch_rope_angles(freq_.as<float>(), table.magnitude,
+                                     of_pass ? pass_.positions() : upload(positions), matrix(cos_sin), stream_));
+  }
+
+  void rope(Mat x, int n_head, int64_t head_stride, ops::RopePairing pairing, Mat cos_sin) override {
+    note(kernels::launch_rope(matrix(x), n_head, head_stride, pairing == ops::RopePairing::kNeox, matrix(cos_sin),
+                              stream_));
+  }
+
+  void kv_append(const Batch& batch, int layer, Mat k, Mat v) override {
+    const kernels::BatchRows rows = rows_of(batch, layer);
+    note(kernels::launch_kv_append(cache(batch.segments[0].kv[layer]), rows, matrix(k),
+                                   v.data != nullptr ? matrix(v) : kernels::Matrix{}, stream_));
+  }
+
+  void attention(const Batch& batch, int layer, Mat q, int n_head, float scale, Mat out) override {
+    const kernels::BatchRows rows = rows_of(batch, layer);
+    note(attention_.run({cache(batch.segments[0].kv[layer]), rows, matrix(q), matrix(out), n_head, scale},
+                        batch.segments, stream_));
+  }
+
+  void mla_attention_expanded(const Batch& batch, int layer, const ops::MlaWeights& w, const ops::MlaDims& d, Mat q,
+                              float scale, const ops::MlaScratch& s, Mat out) override {
+    kernels::BatchRows rows = rows_of(batch, layer);
+    const int64_t qk = d.nope + d.rope;
+    int64_t first_row = 0;
+    for (const Segment& segment : batch.segments) {
+      const kernels::KvCache c = cache(segment.kv[layer]);
+      const int32_t n_keys = segment.pos + segment.n_rows;
+      for (int32_t begin = 0; begin < n_keys; begin += ops::kMlaBlock) {
+        const int64_t n = std::min<int64_t>(n_keys - begin, ops::kMlaBlock);
+        const Mat latent = s.latent.first_rows(n);
+        note(kernels::launch_kv_load(c, rows.bases, begin, matrix(latent), stream_));
+        // Head h's keys lie at rows h * kMlaBlock of s.k: nope values from the latent, then the shared rope part.
+        const Mat c_part = latent.col_range(0, d.kv_lora_rank);
+        const Mat k{s.k.data, n, d.nope, s.k.stride}, v{s.v.data, n, d.v_head, s.v.stride};
+        const int64_t k_head = ops::kMlaBlock * s.k.stride, v_head = ops::kMlaBlock * s.v.stride;
+        w.k_transposed ? linear_heads_transposed(w.k, c_part, 0, k, k_head) : linear_heads(w.k, c_part, 0, k, k_head);
+        copy_heads(latent.col_range(d.kv_lora_rank, d.rope), 0, Mat{s.k.data + d.nope, n, d.rope, s.k.stride}, k_head,
+                   d.n_head, d.rope);
+        linear_heads(w.v, c_part, 0, v, v_head);
+        kernels::ExpandedAttentionParams p;
+        p.position = rows.position + first_row;
+        p.q = matrix(q.row_range(first_row, segment.n_rows));
+        p.k = matrix(s.k);
+        p.v = matrix(s.v);
+        p.state = matrix(s.state.row_range(first_row, segment.n_rows));
+        p.out = matrix(out.row_range(first_row, segment.n_rows));
+        p.n_head = d.n_head;
+        p.k_dim = static_cast<int32_t>(qk);
+        p.v_dim = d.v_head;
+        p.keys_first = begin;
+        p.n_keys = static_cast<int32_t>(n);
+        p.key_stride = ops::kMlaBlock;
+        p.scale = scale;
+        p.first = begin == 0;
+        p.last = begin + n == n_keys;
+        note(kernels::launch_expanded_attention(p, stream_));
+      }
+      first_row += segment.n_rows;
+      ++rows.bases;
+    }
+  }
+
+  void route(Mat logits, const float* bias, const ops::RouterParams& r, int32_t* ids, Mat weights) override {
+    note(kernels::launch_route({matrix(logits), bias, r.gating == ops::Gating::kSigmoid, r.normalize, r.n_expert,
+                                r.n_expert_used, r.n_group, r.n_group_used, r.scale, ids, matrix(weights)},
+                               stream_));
+  }
+
+  void swiglu(Mat gate, Mat up, Mat out) override {
+    note(kernels::launch_swiglu(matrix(gate), matrix(up), matrix(out), stream_));
+  }
+  void copy_rows(Mat x, std::span<const int32_t> rows, Mat out) override {
+    note(kernels::launch_copy_rows(matrix(x), upload(rows), matrix(out.first_rows(static_cast<int64_t>(rows.size()))),
+                                   stream_));
+  }
+  void copy_heads(Mat x, int64_t x_stride, Mat out, int64_t out_stride, int n_head, int64_t n) override {
+    note(
+        kernels::launch_copy_heads(matrix(x), x_stride, matrix(out), out_stride, n_head, static_cast<int>(n), stream_));
+  }
+  void add(Mat a, Mat b, Mat out) override { note(kernels::launch_add(matrix(a), matrix(b), matrix(out), stream_)); }
+
+  void moe_ffn(Mat x, const ops::ExpertWeights& experts, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
+               Mat out) override {
+    const kernels::MoeFfnParams p{expert_matrix(experts.gate),
+                                  expert_matrix(experts.up),
+                                  expert_matrix(experts.down),
+                                  ids,
+                                  matrix(x),
+                                  matrix(weights),
+                                  matrix(s.gate),
+                                  matrix(s.down),
+                                  matrix(out),
+                                  static_cast<int32_t>(weights.cols)};
+    note(moe_.run(p, static_cast<int>(experts.gate.size()), matrix(s.up), s.slot, matmul_, stream_));
+  }
+
+ private:
+  // One size of decode step.
+  static constexpr int64_t kMostRecordedRows = 16;
+  struct Recording {
+    int64_t seen = 0;
+    std::unique_ptr<Graph> graph;
+  };
+
+  static std::unique_ptr<ops::Memory> owner_of(Memory m) { return std::make_unique<DeviceMemory>(std::move(m)); }
+
+  // The first failure sticks; sync() returns it.
+  void note(Status s) {
+    if (!s && first_error_) first_error_ = std::move(s);
+  }
+
+  static kernels::MatmulParams headed(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) {
+    return {.w = weight_view(*w.weight),
+            .x = matrix(x),
+            .out = matrix(out),
+            .n_out = static_cast<int32_t>(w.n_rows),
+            .n_head = w.n_head,
+            .first_row = w.first_row,
+            .head_rows = w.head_rows,
+            .x_head_stride = x_stride,
+            .out_head_stride = out_stride};
+  }
+
+  static kernels::ExpertMatrix expert_matrix(std::span<const TensorView> views) {
+    kernels::ExpertMatrix m{weight_view(views[0]), 0, 0};
+    if (views.size() > 1) {
+      m.stride_bytes = views[1].data - views[0].data;
+      if (views[0].scale_inv != nullptr)
+        m.scale_stride = (views[1].scale_inv - views[0].scale_inv) / static_cast<int64_t>(sizeof(float));
+    }
+    return m;
+  }
+
+  // The rows of a batch on the device: those of the pass, or uploaded now (an op called on its own).
+  kernels::BatchRows rows_of(const Batch& batch, int layer) {
+    if (!in_pass_ || !pass_.holds(batch)) note(pass_.upload(batch, stream_));
+    return pass_.rows_of(batch, layer);
+  }
+
+  const int32_t* upload(std::span<const int32_t> values) {
+    DSR1_CHECK(values.size_bytes() <= ints_.size(), "more rows than the backend was planned for");
+    if (ints_busy_) note(synchronize(stream_));
+    std::copy(values.begin(), values.end(), ints_pinned_.as<int32_t>());
+    ints_busy_ = true;
+    note(copy_to_device(ints_.data(), ints_pinned_.data(), values.size_bytes(), stream_));
+    return ints_.as<int32_t>();
+  }
+
+  Status new_freq(const std::vector<float>& freq) {
+    DSR1_TRY_STATUS(synchronize(stream_));
+    freq_host_ = freq;
+    DSR1_TRY(freq_, Memory::allocate(Memory::Where::kDevice, freq.size() * sizeof(float), "rope frequencies"));
+    return copy_to_device(freq_.data(), freq_host_.data(), freq.size() * sizeof(float), stream_);
+  }
+
+  // Planned for logits; larger only where a tap looks at whole batches.
+  static Status grow(Memory& memory, size_t bytes) {
+    if (memory.size() >= bytes && memory.data() != nullptr) return {};
+    DSR1_TRY(memory, Memory::allocate(Memory::Where::kPinned, bytes, "results"));
+    return {};
+  }
+
+  Status fetch_bytes(Memory& to, const void* from, size_t bytes) {
+    Status s = grow(to, bytes);
+    if (s) s = copy_to_host(to.data(), from, bytes, stream_);
+    if (s) s = sync();
+    if (!s) note(s);
+    return s;
+  }
+
+  DeviceFacts facts_;
+  std::string name_;
+  Stream stream_ = nullptr;
+  Status first_error_;
+  PassRows pass_;
+  Matmul matmul_;
+  Attention attention_;
+  Moe moe_;
+  WeightLoader loader_;
+  bool in_pass_ = false;
+  std::array<Recording, kMostRecordedRows> recordings_;
+  Recording* recording_ = nullptr;  // being recorded
+  Memory ints_pinned_, ints_, fetched_, fetched_ids_, freq_;
+  bool ints_busy_ = false;
+  std::vector<float> freq_host_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ops::Ops>> make_ops(int index, const ops::Limits& limits) {
+  return CudaOps::make(index, limits);
+}
+
+}  // namespace dsr1::backend::cuda

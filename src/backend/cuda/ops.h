@@ -1,0 +1,12 @@
+// The CUDA backend over whatever runtime it is linked with (runtime.h).
+#pragma once
+
+#include <memory>
+
+#include "dsr1/ops/ops.h"
+
+namespace dsr1::backend::cuda {
+
+Result<std::unique_ptr<ops::Ops>> make_ops(int index, const ops::Limits& limits);
+
+}  // namespace dsr1::backend::cuda

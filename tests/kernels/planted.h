@@ -1,0 +1,44 @@
+// Small kernels for the emulator's own tests: right ones, and ones with a planted bug.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/simt/launch.h"
+
+namespace dsr1::test {
+
+enum class Planted {
+  kNone,               // reverses 64 values through shared memory
+  kMissingBarrier,     // the same without the barrier
+  kReadOutOfBounds,    // reads one value beyond the input
+  kWriteOutOfBounds,   // writes one value beyond the output
+  kReadUninitialised,  // sums a shared value that nobody wrote
+  kLaneMissing,        // lane 5 leaves before a shuffle of all lanes
+  kThreadMissing,      // one thread leaves before sync_block
+  kMixedCollectives,   // half a warp at a shuffle, half at a ballot
+  kAsyncTooEarly,      // reads what an async copy brings without waiting
+  kAsyncNoBarrier,     // waits, but reads what another thread's copy brought
+  kBlocksCollide,      // two blocks write the same place
+  kMisaligned,         // a 16-byte load at an odd multiple of 4
+  kHostMemory,         // dereferences a pointer of the host
+  kLaneNotNamed,       // a shuffle reads a lane its mask leaves out
+  kReadOverwritten,    // a warp overwrites what another may still read
+};
+
+// in, out: 64 floats each in device memory; host: a float of the host.
+Status launch_planted(Planted bug, const float* in, float* out, const float* host, simt::Stream stream);
+
+// What primitives give, for every lane: 32 rows of kProbes values.
+inline constexpr int kProbes = 16;
+Status launch_probe(const float* in, float* out, simt::Stream stream);
+
+// d = a * b + d of one warp-wide mma from matrices as documented in frag.h: a [16][K], b [8][K] row-major in device
+// memory, d [16][8] f32 or s32. kind: 0 f16, 1 bf16 (16-bit elements, K 16), 2 s8 (K 32). ldmatrix loads A and B.
+Status launch_mma(int kind, const void* a, const void* b, void* d, simt::Stream stream);
+
+// to_float of every f16, bf16 and fp8 bit pattern: out [65,536 f16][65,536 bf16][256 fp8]; and half_of, bf16_of of in
+// [n] to bits [n][2].
+Status launch_widen(float* out, simt::Stream stream);
+Status launch_narrow(const float* in, uint16_t* out, int n, simt::Stream stream);
+
+}  // namespace dsr1::test

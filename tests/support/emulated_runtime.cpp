@@ -1,0 +1,194 @@
+// The device runtime over the emulator. Streams are queues that run when somebody waits, so that host code which reads
+// a result too early, or changes what an asynchronous copy still reads, is wrong here every time and not now and then.
+#include <deque>
+#include <utility>
+
+#include "backend/cuda/runtime.h"
+#include "dsr1/tensor/tensor.h"
+#include "support/emulator.h"
+
+// What a Stream points to: the same opaque type as the toolkit's.
+struct CUstream_st {
+  std::deque<std::function<dsr1::Status()>> queue;
+  std::vector<std::function<dsr1::Status()>>* capture = nullptr;
+  dsr1::Status status;
+  uint64_t done = 0, queued = 0;
+};
+
+namespace dsr1::simt::emu {
+
+namespace {
+
+Status enqueue(Stream s, std::function<Status()> work) {
+  if (s->capture != nullptr) {
+    s->capture->push_back(std::move(work));
+  } else {
+    s->queue.push_back(std::move(work));
+    ++s->queued;
+  }
+  return {};
+}
+
+// Runs what is queued up to number `until`; after a failure the rest is dropped, as a device in error does nothing.
+void drain(Stream s, uint64_t until) {
+  while (s->done < until && !s->queue.empty()) {
+    auto work = std::move(s->queue.front());
+    s->queue.pop_front();
+    ++s->done;
+    if (!s->status) continue;
+    Status r = work();
+    if (!r) s->status = std::move(r);
+  }
+}
+
+}  // namespace
+
+Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+              std::function<void()> body) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
+  return enqueue(stream, [=, name = std::string(name), body = std::move(body)] {
+    return run_grid(name, grid, n_threads, shared_bytes, body);
+  });
+}
+
+}  // namespace dsr1::simt::emu
+
+namespace dsr1::backend::cuda {
+
+namespace emu = simt::emu;
+
+namespace {
+
+Status bad_copy(const char* what, size_t bytes) {
+  return Error(ErrorCode::kRuntime, std::string("copy of ") + std::to_string(bytes) + " bytes: " + what);
+}
+
+class EmulatedGraph final : public Graph {
+ public:
+  explicit EmulatedGraph(std::vector<std::function<Status()>> work) : work_(std::move(work)) {}
+  Status launch(Stream stream) override {
+    for (const auto& w : work_) DSR1_TRY_STATUS(emu::enqueue(stream, w));
+    return {};
+  }
+
+ private:
+  std::vector<std::function<Status()>> work_;
+};
+
+class EmulatedEvent final : public Event {
+ public:
+  Status record(Stream stream) override {
+    stream_ = stream;
+    at_ = stream->queued;
+    return {};
+  }
+  Status make_wait(Stream stream) override {
+    if (stream_ == nullptr) return {};
+    return emu::enqueue(stream, [s = stream_, at = at_] {
+      emu::drain(s, at);
+      return Status();
+    });
+  }
+  Result<double> seconds_since(Event&) override { return 0.0; }  // the emulator knows no time
+
+ private:
+  Stream stream_ = nullptr;
+  uint64_t at_ = 0;
+};
+
+}  // namespace
+
+Result<DeviceFacts> open_device(int index) {
+  if (index != 0) return Error(ErrorCode::kNoDevice, "no CUDA device " + std::to_string(index) + "; there are 1");
+  DeviceFacts f;
+  f.name = "emulated";
+  f.major = 8;
+  f.n_multiprocessors = 4;
+  f.shared_bytes_per_block = simt::kSharedPortable;
+  f.l2_bytes = 1 << 20;
+  f.free_bytes = f.memory_bytes = emu::device_bytes_free();
+  return f;
+}
+
+Result<Memory> Memory::allocate(Where where, size_t bytes, const std::string& what) {
+  void* p = emu::device_allocate(bytes);
+  if (p == nullptr)
+    return Error(ErrorCode::kDoesNotFit,
+                 "device memory for " + what + ": " + human_bytes(static_cast<double>(bytes)) + " asked for, " +
+                     human_bytes(static_cast<double>(emu::device_bytes_free())) + " of the device free");
+  if (where == Where::kPinned) emu::mark_written(p, bytes);
+  Memory m;
+  m.data_ = static_cast<std::byte*>(p);
+  m.size_ = bytes;
+  m.where_ = where;
+  return m;
+}
+
+Memory::~Memory() { emu::device_free(data_); }
+
+Memory& Memory::operator=(Memory&& o) noexcept {
+  std::swap(data_, o.data_);
+  std::swap(size_, o.size_);
+  std::swap(where_, o.where_);
+  return *this;
+}
+
+Result<Stream> make_stream() { return new CUstream_st; }
+void destroy_stream(Stream stream) { delete stream; }
+
+Status synchronize(Stream stream) {
+  emu::drain(stream, stream->queued);
+  return std::exchange(stream->status, {});
+}
+
+Status copy_to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  return emu::enqueue(stream, [=]() -> Status {
+    if (!emu::is_device(to, bytes)) return bad_copy("the target is not inside one device allocation", bytes);
+    std::memcpy(to, from, bytes);
+    emu::mark_written(to, bytes);
+    return {};
+  });
+}
+
+Status copy_to_host(void* to, const void* from, size_t bytes, Stream stream) {
+  return emu::enqueue(stream, [=]() -> Status {
+    if (!emu::is_device(from, bytes)) return bad_copy("the source is not inside one device allocation", bytes);
+    std::memcpy(to, from, bytes);
+    return {};
+  });
+}
+
+Status copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
+  return emu::enqueue(stream, [=]() -> Status {
+    if (!emu::is_device(to, bytes) || !emu::is_device(from, bytes))
+      return bad_copy("source or target is not inside one device allocation", bytes);
+    std::memcpy(to, from, bytes);
+    emu::mark_written(to, bytes);
+    return {};
+  });
+}
+
+Status fill_bytes(void* to, int value, size_t bytes, Stream stream) {
+  return emu::enqueue(stream, [=]() -> Status {
+    if (!emu::is_device(to, bytes)) return bad_copy("the target is not inside one device allocation", bytes);
+    std::memset(to, value, bytes);
+    emu::mark_written(to, bytes);
+    return {};
+  });
+}
+
+Status begin_capture(Stream stream) {
+  if (stream->capture != nullptr) return Error(ErrorCode::kRuntime, "begin of a graph: the stream records already");
+  stream->capture = new std::vector<std::function<Status()>>;
+  return {};
+}
+
+Result<std::unique_ptr<Graph>> end_capture(Stream stream) {
+  if (stream->capture == nullptr) return Error(ErrorCode::kRuntime, "end of a graph: the stream does not record");
+  std::unique_ptr<std::vector<std::function<Status()>>> work(std::exchange(stream->capture, nullptr));
+  return std::unique_ptr<Graph>(std::make_unique<EmulatedGraph>(std::move(*work)));
+}
+
+Result<std::unique_ptr<Event>> Event::make() { return std::unique_ptr<Event>(std::make_unique<EmulatedEvent>()); }
+
+}  // namespace dsr1::backend::cuda

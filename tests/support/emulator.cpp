@@ -1,0 +1,641 @@
+#include "support/emulator.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <map>
+#include <vector>
+
+#include "dsr1/base/check.h"
+#include "support/emu_context.h"
+#include "support/emu_shadow.h"
+
+// The program itself: constants of device code live here.
+extern "C" const char __executable_start, _end;  // NOLINT: the linker's names
+
+namespace dsr1::simt::emu {
+
+Current current;
+
+namespace {
+
+constexpr size_t kStackBytes = 128 << 10, kStackGuard = 4096, kMaxThreads = 1024;
+constexpr size_t kSharedMost = 227 << 10;  // sm_90
+constexpr size_t kArenaBytes = size_t{4} << 30, kRedZone = 256;
+
+std::byte* reserve(size_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  DSR1_CHECK(p != MAP_FAILED, "the emulator cannot reserve addresses");
+  return static_cast<std::byte*>(p);
+}
+
+// --- memory -------------------------------------------------------------------------------------------------------
+
+struct Region {
+  std::byte* base = nullptr;
+  uint64_t *written = nullptr, *read = nullptr;
+  size_t bytes = 0;
+  bool holds(const void* p) const {
+    return static_cast<size_t>(static_cast<const std::byte*>(p) - base) < bytes;  // unsigned: below base is large
+  }
+};
+
+Region make_region(size_t bytes) {
+  return {reserve(bytes), reinterpret_cast<uint64_t*>(reserve(bytes * 8)),
+          reinterpret_cast<uint64_t*>(reserve(bytes * 8)), bytes};
+}
+
+Region& arena() {
+  static Region r = make_region(kArenaBytes);
+  return r;
+}
+Region& shared_region() {
+  static Region r = make_region(256 << 10);
+  return r;
+}
+
+std::map<size_t, size_t> allocations;  // offset to bytes
+size_t device_limit = size_t{1} << 30, device_used = 0, device_high = 0;
+
+// --- one block ----------------------------------------------------------------------------------------------------
+
+enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kEnded };
+
+struct Meet {
+  Collective what;
+  uint32_t mask = 0, arrived = 0, left = 0;
+  uint64_t serial = 0;
+  bool complete = false;
+  alignas(16) std::byte slots[32][kSlotBytes];
+};
+
+struct AsyncCopy {
+  std::byte* to;
+  const std::byte* from;
+  int bytes;
+};
+
+struct Fiber {
+  Context context;
+  State state = State::kEnded;
+  Meet* meet = nullptr;
+  std::vector<AsyncCopy> open;
+  std::vector<std::vector<AsyncCopy>> groups;
+};
+
+// A lane waits at one and may still read another: twice the lanes are always enough. Static, since device code reads
+// what it exchanged here.
+constexpr size_t kMeets = 64;
+Meet meets[kMaxThreads / 32][kMeets];
+
+struct Warp {
+  size_t used = 0;  // of its meets
+  uint32_t epoch = 0;
+};
+
+struct Machine {
+  std::byte* stacks = nullptr;
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  Context scheduler;
+  const std::function<void()>* body = nullptr;
+  std::string kernel, error;
+  size_t shared_bytes = 0;
+  uint32_t launch = 0, block = 0, block_epoch = 0;
+  int at_barrier = 0, ended = 0;
+  bool active = false;  // device code is running: accesses are checked
+  uint64_t seed = 1, random = 1, launches = 0;
+
+  uint64_t next_random() {  // splitmix64
+    uint64_t z = random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+  }
+  Fiber& me() { return fibers[static_cast<size_t>(current.thread)]; }
+};
+
+Machine& machine() {
+  static Machine m;
+  return m;
+}
+
+const char* name_of(Collective c) {
+  switch (c) {
+    case Collective::kSyncWarp: return "sync_warp";
+    case Collective::kShfl: return "shfl";
+    case Collective::kShflXor: return "shfl_xor";
+    case Collective::kBallot: return "ballot";
+    case Collective::kLdmatrix: return "ldmatrix";
+    case Collective::kMma: return "mma";
+  }
+  return "?";
+}
+
+std::string place() {
+  return "kernel " + machine().kernel + ", block (" + std::to_string(current.block[0]) + ", " +
+         std::to_string(current.block[1]) + ", " + std::to_string(current.block[2]) + "), thread " +
+         std::to_string(current.thread) + ": ";
+}
+
+void switch_to_scheduler() {
+  Machine& m = machine();
+  m.active = false;
+  const int thread = current.thread;
+  Context::change(m.fibers[static_cast<size_t>(thread)].context, m.scheduler);
+  m.active = true;
+}
+
+// Ends the block: this fiber is never resumed.
+[[noreturn]] void fail(const std::string& what) {
+  machine().error = place() + what;
+  switch_to_scheduler();
+  __builtin_unreachable();
+}
+
+uint64_t now() {
+  Machine& m = machine();
+  return Toucher{m.launch, m.block, m.block_epoch, m.warps[static_cast<size_t>(current.thread / 32)].epoch,
+                 static_cast<uint32_t>(current.thread)}
+      .bits();
+}
+
+std::string describe(const void* p, size_t size, bool is_write) {
+  const auto* b = static_cast<const std::byte*>(p);
+  std::string s = std::string(is_write ? "store" : "load") + " of " + std::to_string(size) + " bytes";
+  if (shared_region().holds(p)) return s + " at shared memory + " + std::to_string(b - shared_region().base);
+  if (arena().holds(p)) {
+    const auto offset = static_cast<size_t>(b - arena().base);
+    auto it = allocations.upper_bound(offset);
+    if (it == allocations.begin()) return s + " before every device allocation";
+    --it;
+    return s + " at byte " + std::to_string(offset - it->first) + " of a device allocation of " +
+           std::to_string(it->second);
+  }
+  return s;
+}
+
+void access(const void* p, size_t size, bool is_write, bool is_atomic = false) {
+  Machine& m = machine();
+  if (!m.active) return;
+  const auto* b = static_cast<const std::byte*>(p);
+  Region* r = &arena();
+  if (!r->holds(p)) {
+    r = &shared_region();
+    if (!r->holds(p)) {
+      const bool stack = static_cast<size_t>(b - m.stacks) < kMaxThreads * (kStackBytes + kStackGuard);
+      const auto* c = reinterpret_cast<const char*>(p);
+      if (stack || (c >= &__executable_start && c < &_end)) return;
+      fail(describe(p, size, is_write) + " in host memory");
+    }
+  }
+  const auto first = static_cast<size_t>(b - r->base);
+  const uint64_t t = now();
+  for (size_t i = first; i < first + size; ++i) {
+    if (const char* wrong = touch(r->written[i], r->read[i], t, is_write, is_atomic))
+      fail(describe(p, size, is_write) + ": byte " + std::to_string(i - first) + " " + wrong);
+  }
+}
+
+// What a load or store instruction of n bytes does: the hardware wants it aligned.
+void checked(const void* p, size_t n, bool is_write) {
+  if (!machine().active) return;
+  if (reinterpret_cast<uintptr_t>(p) % n != 0) fail(describe(p, n, is_write) + " is not aligned");
+  access(p, n, is_write);
+}
+
+void land(const std::vector<AsyncCopy>& copies) {
+  const uint64_t t = now();
+  for (const AsyncCopy& c : copies) {
+    Region& r = shared_region();
+    const auto first = static_cast<size_t>(c.to - r.base);
+    std::memcpy(c.to, c.from, static_cast<size_t>(c.bytes));
+    std::memset(c.to + c.bytes, 0, static_cast<size_t>(16 - c.bytes));
+    for (size_t i = first; i < first + 16; ++i) r.written[i] = t | kAllocated | kWritten;
+  }
+}
+
+void fiber_main() {
+  Machine& m = machine();
+  Context::entered(m.scheduler);
+  (*m.body)();
+  Fiber& f = m.me();
+  for (const auto& g : f.groups)
+    if (!g.empty()) fail("ended with an async copy that nobody waited for");
+  if (!f.open.empty()) fail("ended with an async copy that nobody waited for");
+  f.state = State::kEnded;
+  ++m.ended;
+  switch_to_scheduler();
+  __builtin_unreachable();
+}
+
+std::string list(const std::vector<int>& v) {
+  std::string s;
+  for (size_t i = 0; i < v.size(); ++i) {
+    if (i == 8) return s + ", ... (" + std::to_string(v.size()) + " in all)";
+    s += (i ? ", " : "") + std::to_string(v[i]);
+  }
+  return s;
+}
+
+// Nothing can run: who waits for whom.
+std::string deadlock() {
+  Machine& m = machine();
+  std::vector<int> waiting, others;
+  for (size_t t = 0; t < m.fibers.size(); ++t) {
+    Fiber& f = m.fibers[t];
+    if (f.state == State::kAtWarp) {
+      std::vector<int> missing, ended;
+      for (int l = 0; l < 32; ++l) {
+        if ((f.meet->mask & ~f.meet->arrived) >> l & 1) {
+          missing.push_back(l);
+          const size_t other = t / 32 * 32 + static_cast<size_t>(l);
+          if (m.fibers[other].state == State::kEnded) ended.push_back(l);
+        }
+      }
+      current.thread = static_cast<int>(t);
+      return place() + name_of(f.meet->what) + " of warp " + std::to_string(t / 32) + " waits for lanes " +
+             list(missing) + (ended.empty() ? "" : ", of which have ended: " + list(ended));
+    }
+    (f.state == State::kAtBlock ? waiting : others).push_back(static_cast<int>(t));
+  }
+  current.thread = waiting.empty() ? 0 : waiting[0];
+  return place() + "sync_block waits for threads that have ended: " + list(others);
+}
+
+void run_block(Grid grid, int64_t linear) {
+  Machine& m = machine();
+  const size_t n = m.fibers.size();
+  current.block[0] = static_cast<int>(linear % grid.x);
+  current.block[1] = static_cast<int>(linear / grid.x % grid.y);
+  current.block[2] = static_cast<int>(linear / grid.x / grid.y);
+  m.block = static_cast<uint32_t>(linear);
+  m.block_epoch = 0;
+  m.at_barrier = m.ended = 0;
+  Region& s = shared_region();
+  std::memset(s.base, 0xff, m.shared_bytes);
+  std::fill_n(s.written, m.shared_bytes, kAllocated);
+  std::fill_n(s.read, m.shared_bytes, uint64_t{0});
+  for (Warp& w : m.warps) {
+    w.epoch = 0;
+    w.used = 0;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    Fiber& f = m.fibers[i];
+    f.state = State::kReady;
+    f.meet = nullptr;
+    f.open.clear();
+    f.groups.clear();
+    f.context.prepare(m.stacks + i * (kStackBytes + kStackGuard) + kStackGuard, kStackBytes, fiber_main);
+  }
+  while (m.ended < static_cast<int>(n)) {
+    // Threads in the order i * step + start modulo the next power of two: every one once, since the step is odd.
+    const uint64_t r = m.next_random();
+    const size_t round = std::bit_ceil(n), step = (r >> 32) | 1, start = r & 0xffffffffu;
+    bool ran = false;
+    for (size_t i = 0; i < round; ++i) {
+      const size_t t = (i * step + start) & (round - 1);
+      if (t >= n) continue;
+      Fiber& f = m.fibers[t];
+      if (f.state != State::kReady) continue;
+      ran = true;
+      current.thread = static_cast<int>(t);
+      Context::change(m.scheduler, f.context);
+      m.active = false;
+      if (!m.error.empty()) return;
+    }
+    if (!ran) {
+      m.error = deadlock();
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+void Gathered::check_named(int lane) const {
+  if (lane < 0 || lane > 31 || !(mask >> lane & 1))
+    fail("a collective with mask " + std::to_string(mask) + " reads lane " + std::to_string(lane) +
+         ", which the mask does not name");
+}
+
+Gathered exchange(Collective what, uint32_t mask, const void* value, size_t bytes) {
+  Machine& m = machine();
+  Fiber& f = m.me();
+  Warp& w = m.warps[static_cast<size_t>(current.thread / 32)];
+  const int lane = current.thread % 32;
+  if (!(mask >> lane & 1))
+    fail(std::string(name_of(what)) + " is called by lane " + std::to_string(lane) + ", which its mask does not name");
+  Meet *meet = nullptr, *const pool = meets[current.thread / 32];
+  for (Meet* p = pool; p < pool + w.used; ++p) {
+    if (p->complete || !p->mask) continue;
+    if (p->mask == mask && p->what == what) {
+      meet = p;
+    } else if (p->arrived & mask && p->mask >> lane & 1) {  // each waits for the other
+      fail(std::string(name_of(what)) + " meets lanes that wait at another collective (" + name_of(p->what) + ")");
+    }
+  }
+  if (meet == nullptr) {
+    for (Meet* p = pool; p < pool + w.used; ++p)
+      if (!p->mask) meet = p;
+    if (meet == nullptr) meet = pool + w.used++;
+    DSR1_CHECK(w.used <= kMeets, "more collectives at once than lanes");
+    meet->what = what;
+    meet->mask = mask;
+    meet->arrived = meet->left = 0;
+    meet->complete = false;
+  }
+  if (bytes > 0) std::memcpy(meet->slots[lane], value, bytes);
+  meet->arrived |= 1u << lane;
+  if (f.meet != nullptr) {  // the fiber has read what it got from its last one
+    f.meet->left |= 1u << lane;
+    if (f.meet->left == f.meet->mask) f.meet->mask = 0;
+  }
+  f.meet = meet;
+  if (meet->arrived == mask) {
+    static uint64_t meetings = 0;
+    meet->serial = ++meetings;
+    meet->complete = true;
+    if (what == Collective::kSyncWarp) ++w.epoch;
+    for (int l = 0; l < 32; ++l)
+      if (mask >> l & 1) m.fibers[static_cast<size_t>(current.thread / 32 * 32 + l)].state = State::kReady;
+  } else {
+    f.state = State::kAtWarp;
+    switch_to_scheduler();
+  }
+  return {meet->slots, mask, meet->serial};
+}
+
+void sync_block() {
+  Machine& m = machine();
+  if (++m.at_barrier == static_cast<int>(m.fibers.size())) {
+    m.at_barrier = 0;
+    ++m.block_epoch;
+    for (Fiber& f : m.fibers) f.state = State::kReady;
+    return;
+  }
+  m.me().state = State::kAtBlock;
+  switch_to_scheduler();
+}
+
+void enter_kernel() { machine().active = true; }
+
+void* shared_memory(size_t bytes) {
+  if (bytes > machine().shared_bytes)
+    fail("uses " + std::to_string(bytes) + " bytes of shared memory, was launched with " +
+         std::to_string(machine().shared_bytes));
+  return shared_region().base;
+}
+
+void check_aligned(const void* p, size_t alignment, const char* what) {
+  if (reinterpret_cast<uintptr_t>(p) % alignment != 0)
+    fail(std::string(what) + " needs an address that is a multiple of " + std::to_string(alignment) + ", found " +
+         describe(p, alignment, false));
+}
+
+void async_copy16(void* to, const void* from, int bytes) {
+  check_aligned(to, 16, "async_copy16");
+  check_aligned(from, 16, "async_copy16");
+  Region& r = shared_region();
+  if (!r.holds(to)) fail("async_copy16 writes to an address that is not shared memory");
+  if (!arena().holds(from) && bytes > 0) fail("async_copy16 reads from an address that is not device memory");
+  if (bytes < 0 || bytes > 16) fail("async_copy16 of " + std::to_string(bytes) + " bytes");
+  access(from, static_cast<size_t>(bytes), false);
+  access(to, 16, true);
+  const auto first = static_cast<size_t>(static_cast<std::byte*>(to) - r.base);
+  for (size_t i = first; i < first + 16; ++i) r.written[i] |= kInFlight;
+  machine().me().open.push_back({static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes});
+}
+
+void async_commit() {
+  Fiber& f = machine().me();
+  f.groups.push_back(std::move(f.open));
+  f.open.clear();
+}
+
+void async_wait(int pending) {
+  Fiber& f = machine().me();
+  while (f.groups.size() > static_cast<size_t>(pending)) {
+    land(f.groups.front());
+    f.groups.erase(f.groups.begin());
+  }
+}
+
+int atomic_add(int* p, int v) {
+  check_aligned(p, sizeof(int), "atomic_add");
+  access(p, sizeof(int), true, true);
+  const int old = *p;
+  *p += v;
+  return old;
+}
+
+void ldmatrix(uint32_t* r, int n, const void* row, bool transposed) {
+  const int lane = current.thread % 32;
+  if (lane < 8 * n) {
+    check_aligned(row, 16, "ldmatrix");
+    if (!shared_region().holds(row)) fail("ldmatrix reads an address that is not shared memory");
+  }
+  const Gathered g = exchange(Collective::kLdmatrix, 0xffffffffu, &row, sizeof(row));
+  if (lane < 8 * n) access(row, 16, false);
+  // Matrix i has rows at lanes 8i ... 8i + 7, of eight 16-bit elements; lane l gets elements 2(l % 4) and the next of
+  // row l / 4.
+  for (int i = 0; i < n; ++i) {
+    uint16_t e[2];
+    for (int j = 0; j < 2; ++j) {
+      int at_row = lane / 4, at_col = lane % 4 * 2 + j;
+      if (transposed) std::swap(at_row, at_col);
+      std::memcpy(&e[j], g.from<const std::byte*>(8 * i + at_row) + 2 * at_col, 2);
+    }
+    r[i] = e[0] | static_cast<uint32_t>(e[1]) << 16;
+  }
+}
+
+namespace {
+
+struct MmaRegisters {
+  uint32_t a[4], b[2], c[4];
+};
+static_assert(sizeof(MmaRegisters) <= kSlotBytes);
+
+// What a warp's last mma gave, computed by whichever lane comes first.
+template <class T>
+struct MmaResult {
+  uint64_t serial = 0;
+  T d[16][8];
+};
+
+// Element (row, k) of A lies in lane row % 8 * 4 + k % (4 * per) / per, register row / 8 + 2 * (k / (4 * per)), `per`
+// elements a register, lowest first; B (row: output column) the same with one half of the registers: PTX ISA's fragment
+// layouts.
+template <class T, class Value>
+void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int per, Value value) {
+  static MmaResult<T> results[kMaxThreads / 32];
+  MmaRegisters mine;
+  std::memcpy(mine.a, a, sizeof(a));
+  std::memcpy(mine.b, b, sizeof(b));
+  std::memcpy(mine.c, d, sizeof(d));
+  const Gathered g = exchange(Collective::kMma, 0xffffffffu, &mine, sizeof(mine));
+  const int lane = current.thread % 32;
+  MmaResult<T>& r = results[current.thread / 32];
+  if (r.serial != g.serial) {
+    r.serial = g.serial;
+    T left[16][32], right[8][32];
+    for (int l = 0; l < 32; ++l) {
+      const auto regs = g.from<MmaRegisters>(l);
+      for (int e = 0; e < per; ++e) {
+        for (int i = 0; i < 4; ++i)
+          left[l / 4 + 8 * (i & 1)][l % 4 * per + e + 4 * per * (i >> 1)] = value(regs.a[i] >> (32 / per * e));
+        for (int i = 0; i < 2; ++i) right[l / 4][l % 4 * per + e + 4 * per * i] = value(regs.b[i] >> (32 / per * e));
+      }
+      for (int i = 0; i < 4; ++i) std::memcpy(&r.d[l / 4 + 8 * (i >> 1)][l % 4 * 2 + (i & 1)], &regs.c[i], sizeof(T));
+    }
+    for (int row = 0; row < 16; ++row)
+      for (int col = 0; col < 8; ++col)
+        for (int k = 0; k < 8 * per; ++k) r.d[row][col] += left[row][k] * right[col][k];
+  }
+  for (int i = 0; i < 4; ++i) d[i] = r.d[lane / 4 + 8 * (i >> 1)][lane % 4 * 2 + (i & 1)];
+}
+
+}  // namespace
+
+void mma_16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t)) {
+  mma(d, a, b, 2, [&](uint32_t bits) { return to_float(static_cast<uint16_t>(bits)); });
+}
+void mma_8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  mma(d, a, b, 4, [](uint32_t bits) { return static_cast<int32_t>(static_cast<int8_t>(bits)); });
+}
+
+Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes,
+                const std::function<void()>& body) {
+  Machine& m = machine();
+  auto refuse = [&](const std::string& what) { return Error(ErrorCode::kRuntime, "kernel " + name + ": " + what); };
+  if (n_threads < 32 || n_threads > static_cast<int>(kMaxThreads) || n_threads % 32 != 0)
+    return refuse("blocks of " + std::to_string(n_threads) + " threads; expected a multiple of 32 up to 1024");
+  if (grid.x < 1 || grid.x > 0x7fffffff || grid.y < 1 || grid.y > 65535 || grid.z < 1 || grid.z > 65535)
+    return refuse("grid (" + std::to_string(grid.x) + ", " + std::to_string(grid.y) + ", " + std::to_string(grid.z) +
+                  ") is outside what the hardware takes");
+  if (shared_bytes > kSharedMost)
+    return refuse(std::to_string(shared_bytes) + " bytes of shared memory; the most is " + std::to_string(kSharedMost));
+  if (m.stacks == nullptr) {
+    m.stacks = reserve(kMaxThreads * (kStackBytes + kStackGuard));
+    for (size_t i = 0; i < kMaxThreads; ++i)
+      mprotect(m.stacks + i * (kStackBytes + kStackGuard), kStackGuard, PROT_NONE);
+  }
+  m.fibers.resize(static_cast<size_t>(n_threads));
+  m.warps.resize(static_cast<size_t>(n_threads / 32));
+  m.body = &body;
+  m.kernel = name;
+  m.error.clear();
+  m.shared_bytes = shared_bytes;
+  m.random = m.seed * 0x2545f4914f6cdd1du + ++m.launches;
+  if (++m.launch >= 0xffff) {  // records of 65,534 launches ago would look like today's
+    for (size_t i = 0; i < device_high; ++i) {
+      arena().written[i] &= kWritten | kAllocated;
+      arena().read[i] = 0;
+    }
+    m.launch = 1;
+  }
+  current.threads = n_threads;
+  current.grid_x = static_cast<int>(grid.x);
+  // Blocks in the order i * step + start modulo their number: every block once, since step has no common factor.
+  const auto blocks = static_cast<uint64_t>(grid.x * grid.y * grid.z);
+  uint64_t step = m.next_random() % blocks | 1;
+  auto gcd = [](uint64_t a, uint64_t b) {
+    while (b) std::swap(a %= b, b);
+    return a;
+  };
+  while (gcd(step, blocks) != 1) step += 2;
+  uint64_t at = m.next_random() % blocks;
+  for (uint64_t i = 0; i < blocks; ++i, at = (at + step) % blocks) {
+    run_block(grid, static_cast<int64_t>(at));
+    if (!m.error.empty()) return Error(ErrorCode::kRuntime, m.error);
+  }
+  return {};
+}
+
+void* device_allocate(size_t bytes) {
+  const size_t size = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
+  if (device_used + size > device_limit) return nullptr;
+  size_t at = kRedZone;  // first gap that is large enough
+  for (const auto& [offset, n] : allocations) {
+    if (offset >= at + size + kRedZone) break;
+    at = (offset + n + 255) / 256 * 256 + kRedZone;
+  }
+  if (at + size + kRedZone > kArenaBytes) return nullptr;
+  allocations[at] = bytes;
+  device_used += size;
+  device_high = std::max(device_high, at + size + kRedZone);
+  Region& r = arena();
+  std::memset(r.base + at, 0xff, bytes);
+  std::fill_n(r.written + at, bytes, kAllocated);
+  std::fill_n(r.read + at, bytes, uint64_t{0});
+  return r.base + at;
+}
+
+void device_free(void* p) {
+  if (p == nullptr) return;
+  Region& r = arena();
+  const auto it = allocations.find(static_cast<size_t>(static_cast<std::byte*>(p) - r.base));
+  DSR1_CHECK(it != allocations.end(), "device memory freed that was not allocated");
+  std::fill_n(r.written + it->first, it->second, uint64_t{0});
+  device_used -= (std::max<size_t>(it->second, 1) + 255) / 256 * 256;
+  allocations.erase(it);
+}
+
+size_t device_bytes_free() { return device_limit - device_used; }
+
+bool is_device(const void* p, size_t bytes) {
+  if (!arena().holds(p)) return false;
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(p) - arena().base);
+  auto it = allocations.upper_bound(offset);
+  if (it == allocations.begin()) return false;
+  --it;
+  return offset + bytes <= it->first + it->second;
+}
+
+void mark_written(void* p, size_t bytes) {
+  const auto first = static_cast<size_t>(static_cast<std::byte*>(p) - arena().base);
+  std::fill_n(arena().written + first, bytes, kAllocated | kWritten);
+}
+
+void forget_written(void* p, size_t bytes) {
+  const auto first = static_cast<size_t>(static_cast<std::byte*>(p) - arena().base);
+  std::memset(p, 0xff, bytes);
+  std::fill_n(arena().written + first, bytes, kAllocated);
+}
+
+void set_seed(uint64_t seed) { machine().seed = seed; }
+void set_device_bytes(size_t bytes) { device_limit = bytes; }
+uint64_t launches() { return machine().launches; }
+
+namespace {
+bool callbacks_seen = false;
+}
+bool sees_accesses() { return callbacks_seen; }
+
+}  // namespace dsr1::simt::emu
+
+// What -fsanitize=thread calls before each load and store of an instrumented file. No sanitizer runs: this is all.
+extern "C" {
+// NOLINTBEGIN: the compiler's names
+void __tsan_init() { dsr1::simt::emu::callbacks_seen = true; }
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+#define DSR1_ACCESS(n)                                                             \
+  void __tsan_read##n(void* p) { dsr1::simt::emu::checked(p, n, false); }          \
+  void __tsan_write##n(void* p) { dsr1::simt::emu::checked(p, n, true); }          \
+  void __tsan_volatile_read##n(void* p) { dsr1::simt::emu::checked(p, n, false); } \
+  void __tsan_volatile_write##n(void* p) { dsr1::simt::emu::checked(p, n, true); }
+DSR1_ACCESS(1)
+DSR1_ACCESS(2)
+DSR1_ACCESS(4)
+DSR1_ACCESS(8)
+DSR1_ACCESS(16)
+#undef DSR1_ACCESS
+void __tsan_read_range(void* p, size_t n) { dsr1::simt::emu::access(p, n, false); }
+void __tsan_write_range(void* p, size_t n) { dsr1::simt::emu::access(p, n, true); }
+void __tsan_vptr_update(void**, void*) {}
+// NOLINTEND
+}
