@@ -21,7 +21,7 @@ simt::Grid grid_of(const MatmulParams& p) {
 }  // namespace
 
 bool is_quantized(uint32_t type) {
-  return with_quantized_type(type, []<class T>() {});
+  return with_quantized_type(type, []<class T>() { return T::kElements; });
 }
 
 bool matvec_float_takes(const MatmulParams& p) {

@@ -27,7 +27,6 @@ DSR1_DEVICE float half_at(const uint8_t* p) { return simt::to_float(*reinterpret
 DSR1_DEVICE float low_half(uint32_t w) { return simt::to_float(simt::Half{static_cast<uint16_t>(w)}); }
 DSR1_DEVICE float high_half(uint32_t w) { return simt::to_float(simt::Half{static_cast<uint16_t>(w >> 16)}); }
 DSR1_DEVICE uint32_t word_at(const uint8_t* p) { return *reinterpret_cast<const uint32_t*>(p); }
-DSR1_DEVICE int byte_of(const uint32_t* words, int i) { return static_cast<int>(words[i / 4] >> (8 * (i % 4)) & 255); }
 
 struct Levels {
   uint32_t w[4];
@@ -257,21 +256,27 @@ struct Pieces<quant::Q6_K> {
   using T = quant::Q6_K;
   static constexpr int kParts = 8;
   struct Piece {
-    Bytes16 low, high, scales;
+    Bytes16 low, high;
+    uint32_t scales[2];  // of groups 4 (j / 4) ... and + 2 ..., two bytes each
     float d;
   };
   DSR1_DEVICE static Piece load(const Weight& w, int64_t row, int b, int part) {
+    const uint8_t* scales = plane<T, 2>(w, row, b) + 8 * (part / 4);
     return {simt::load16(plane<T, 0>(w, row, b) + 16 * part),
             simt::load16(plane<T, 1>(w, row, b) + 32 * (part / 4) + 16 * (part % 2)),
-            simt::load16(plane<T, 2>(w, row, b)), half_at(plane<T, 3>(w, row, b))};
+            {word_at(scales), word_at(scales + 4)},
+            half_at(plane<T, 3>(w, row, b))};
   }
   template <class F>
   DSR1_DEVICE static void runs(const Piece& p, int part, F f) {
+#pragma unroll
     for (int n = 0; n < 2; ++n) {
       const int within = part / 2 % 2 + 2 * n, g = part / 4 * 4 + within;
       Levels v = nibbles(p.low, n);
+#pragma unroll
       for (int i = 0; i < 4; ++i) v.w[i] |= (p.high.w[i] >> (2 * within) & 0x03030303u) << 4;
-      const float scale = p.d * static_cast<float>(static_cast<int8_t>(byte_of(p.scales.w, 2 * g + part % 2)));
+      const uint32_t s = p.scales[n] >> (16 * (part / 2 % 2) + 8 * (part % 2));
+      const float scale = p.d * static_cast<float>(static_cast<int8_t>(s));
       f(32 * g + 16 * (part % 2), v, scale, -32.0f * scale);
     }
   }
@@ -283,21 +288,26 @@ struct Pieces<quant::Q2_K> {
   using T = quant::Q2_K;
   static constexpr int kParts = 4;
   struct Piece {
-    Bytes16 scales, q;
+    Bytes16 q;
+    uint32_t scales[2];  // of the four groups, two bytes each
     uint32_t d;
   };
   DSR1_DEVICE static Piece load(const Weight& w, int64_t row, int b, int part) {
-    return {simt::load16(plane<T, 0>(w, row, b)), simt::load16(plane<T, 1>(w, row, b) + 16 * part),
+    const uint8_t* scales = plane<T, 0>(w, row, b) + 8 * (part / 2);
+    return {simt::load16(plane<T, 1>(w, row, b) + 16 * part),
+            {word_at(scales), word_at(scales + 4)},
             word_at(plane<T, 2>(w, row, b))};
   }
   template <class F>
   DSR1_DEVICE static void runs(const Piece& p, int part, F f) {
+#pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const int g = part / 2 * 4 + n, s = byte_of(p.scales.w, 2 * g + part % 2);
+      const uint32_t s = p.scales[n / 2] >> (16 * (n % 2) + 8 * (part % 2));
       Levels v;
+#pragma unroll
       for (int i = 0; i < 4; ++i) v.w[i] = p.q.w[i] >> (2 * n) & 0x03030303u;
-      f(32 * g + 16 * (part % 2), v, low_half(p.d) * static_cast<float>(s & 15),
-        -(high_half(p.d) * static_cast<float>(s >> 4)));
+      f(32 * (part / 2 * 4 + n) + 16 * (part % 2), v, low_half(p.d) * static_cast<float>(s & 15),
+        -(high_half(p.d) * static_cast<float>(s >> 4 & 15)));
     }
   }
 };
@@ -320,13 +330,17 @@ struct Pieces<quant::Q3_K> {
   }
   template <class F>
   DSR1_DEVICE static void runs(const Piece& p, int part, F f) {
+    // Scale j = 8 (part / 2) + 2 n + part % 2: its low four bits in byte j % 8, its high two in byte 8 + j % 4.
+    const int half = part / 2;
+#pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const int g = part / 2 * 4 + n, j = 2 * g + part % 2;
+      const int g = half * 4 + n, shift = 16 * (n % 2) + 8 * (part % 2);
       Levels v;
+#pragma unroll
       for (int i = 0; i < 4; ++i) v.w[i] = (p.q.w[i] >> (2 * n) & 0x03030303u) | (p.third.w[i] >> g & 0x01010101u) << 2;
-      const int low = byte_of(p.scales, j & 7) >> (j < 8 ? 0 : 4) & 15;
-      const int s = (low | (byte_of(p.scales, 8 + j % 4) >> (2 * (j / 4)) & 3) << 4) - 32;
-      const float scale = p.d * static_cast<float>(s);
+      const uint32_t low = p.scales[n / 2] >> (shift + 4 * half) & 15;
+      const uint32_t high = p.scales[2] >> (shift + 2 * (2 * half + n / 2)) & 3;
+      const float scale = p.d * static_cast<float>(static_cast<int>(low | high << 4) - 32);
       f(32 * g + 16 * (part % 2), v, scale, -4.0f * scale);
     }
   }
@@ -342,8 +356,8 @@ DSR1_DEVICE float dot(const typename Pieces<T>::Piece& p, int part, const int8_t
 #pragma unroll
     for (int i = 0; i < 4; ++i) levels = simt::dp4a(v.w[i], a.w[i], levels);
     const ActGroup g = groups[element / 32];
-    sum = simt::fma(
-        g.d, simt::fma(scale, static_cast<float>(levels), add * static_cast<float>(g.sum[element / 16 & 1])), sum);
+    const int total = element & 16 ? g.sum[1] : g.sum[0];
+    sum = simt::fma(g.d, simt::fma(scale, static_cast<float>(levels), add * static_cast<float>(total)), sum);
   });
   return sum;
 }

@@ -34,6 +34,7 @@ std::string gib(uint64_t bytes) { return human_bytes(static_cast<double>(bytes))
 struct Device {
   enum Kind { kCpu, kCuda, kRef } kind = kCpu;
   int index = 0;
+  bool automatic = false;  // nobody asked for it: where the model does not fit, the CPU serves
 };
 
 struct Engine::Impl {
@@ -115,6 +116,8 @@ Status check_options(const EngineOptions& o, const model::ModelConfig& c, DType 
 namespace {
 
 Result<Device> parse_device(const EngineOptions& o) {
+  if (o.device == "auto" && !o.make_ops && backend::cuda_info().problem.empty())
+    return Device{Device::kCuda, 0, /*automatic=*/true};
   if (o.device == "auto" || o.device == "cpu") return Device{Device::kCpu};
   if (o.device == "ref") return Device{Device::kRef};
   int index = 0;
@@ -168,9 +171,17 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   impl->n_threads = o.n_threads > 0 ? o.n_threads : available_cpus();
   impl->n_batch = o.n_batch;
 
-  DSR1_TRY(impl->ops, impl->make_backend(device, o));
-  if (o.tap) impl->ops = ops::make_tap(std::move(impl->ops), o.tap);
-  DSR1_TRY_STATUS(impl->make_plan(o));
+  auto settle = [&](const Device& on) -> Status {
+    DSR1_TRY(impl->ops, impl->make_backend(on, o));
+    if (o.tap) impl->ops = ops::make_tap(std::move(impl->ops), o.tap);
+    return impl->make_plan(o);
+  };
+  Status settled = settle(device);
+  if (!settled && device.automatic) {
+    log_info("the GPU is left alone: " + settled.error().text());
+    settled = settle({Device::kCpu});
+  }
+  DSR1_TRY_STATUS(std::move(settled));
 
   const bool on_device = impl->ops->places_weights();
   if (!o.use_mmap && !on_device)

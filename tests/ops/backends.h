@@ -16,7 +16,8 @@ struct Expectations {
   double many_rows = 1e-5;  // float weights (not F32) with more than a few rows: 1e-5 where activations stay float
   double many_against_few = 1e-6;  // the same product asked for with many rows and with few
   double attention = 1e-5;         // over an F16 cache
-  int32_t context = 500;           // positions before a prompt; fewer where every load is watched
+  int32_t context = 500;           // positions before a prompt; less of both where every load is watched
+  int64_t rows = 40;               // of large batches
 };
 Expectations expected();
 

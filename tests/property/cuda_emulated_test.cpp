@@ -8,9 +8,9 @@ TEST(CudaEmulated, SchedulesNeverChangeABit) {
   SyntheticSpec s;
   s.arch = "deepseek2";
   const auto path = write_model(s, "emulated-seeds");
-  const auto tokens = some_tokens(20);
+  const auto tokens = some_tokens(12);
   Rows first;
-  for (uint64_t seed : {1, 2, 3}) {
+  for (uint64_t seed : {1, 2}) {
     auto engine = open_engine(path, on_device(16, DType::kF16, seed));
     ASSERT_TRUE(engine);
     const Rows rows = all_logits(*engine, tokens);

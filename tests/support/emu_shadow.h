@@ -62,9 +62,11 @@ inline const char* touch(uint64_t& written, uint64_t& read, uint64_t now, bool i
     if (block_of(read) != block_of(now)) {
       flags |= kManyBlocks;
     } else if (block_epoch_of(read) == block_epoch_of(now)) {
-      flags |= read & (kManyWarps | (warp_epoch_of(read) == warp_epoch_of(now) ? kManyLanes : 0));
-      if (thread_of(read) / 32 != thread_of(now) / 32) flags |= kManyWarps;
-      if (thread_of(read) != thread_of(now)) flags |= kManyLanes;
+      const bool same_warp = thread_of(read) / 32 == thread_of(now) / 32;
+      flags |= read & kManyWarps;
+      if (!same_warp) flags |= kManyWarps;
+      if (same_warp && warp_epoch_of(read) == warp_epoch_of(now))  // else a sync_warp lies between
+        flags |= (read & kManyLanes) | (thread_of(read) != thread_of(now) ? kManyLanes : 0);
     }
   }
   read = now | flags;

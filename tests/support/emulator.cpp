@@ -47,14 +47,10 @@ Region make_region(size_t bytes) {
           reinterpret_cast<uint64_t*>(reserve(bytes * 8)), bytes};
 }
 
-Region& arena() {
-  static Region r = make_region(kArenaBytes);
-  return r;
-}
-Region& shared_region() {
-  static Region r = make_region(256 << 10);
-  return r;
-}
+// Namespace scope, not a function's static: every load and store passes here.
+Region arena_region = make_region(kArenaBytes), block_region = make_region(256 << 10);
+Region& arena() { return arena_region; }
+Region& shared_region() { return block_region; }
 
 std::map<size_t, size_t> allocations;  // offset to bytes
 size_t device_limit = size_t{1} << 30, device_used = 0, device_high = 0;
@@ -117,10 +113,8 @@ struct Machine {
   Fiber& me() { return fibers[static_cast<size_t>(current.thread)]; }
 };
 
-Machine& machine() {
-  static Machine m;
-  return m;
-}
+Machine the_machine;
+Machine& machine() { return the_machine; }
 
 const char* name_of(Collective c) {
   switch (c) {
@@ -193,9 +187,19 @@ void access(const void* p, size_t size, bool is_write, bool is_atomic = false) {
   }
   const auto first = static_cast<size_t>(b - r->base);
   const uint64_t t = now();
-  for (size_t i = first; i < first + size; ++i) {
-    if (const char* wrong = touch(r->written[i], r->read[i], t, is_write, is_atomic))
-      fail(describe(p, size, is_write) + ": byte " + std::to_string(i - first) + " " + wrong);
+  uint64_t *written = r->written + first, *read = r->read + first;
+  // Bytes of a word mostly have one past: then one look serves all.
+  uint64_t w = written[0], last = read[0], differs = 0;
+  for (size_t i = 1; i < size; ++i) differs |= (written[i] ^ w) | (read[i] ^ last);
+  if (differs == 0) {
+    if (const char* wrong = touch(w, last, t, is_write, is_atomic))
+      fail(describe(p, size, is_write) + ": byte 0 " + wrong);
+    for (size_t i = 0; i < size; ++i) (is_write ? written : read)[i] = is_write ? w : last;
+    return;
+  }
+  for (size_t i = 0; i < size; ++i) {
+    if (const char* wrong = touch(written[i], read[i], t, is_write, is_atomic))
+      fail(describe(p, size, is_write) + ": byte " + std::to_string(i) + " " + wrong);
   }
 }
 

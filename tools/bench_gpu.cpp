@@ -1,0 +1,248 @@
+// bench_gpu: what each kernel reaches on the GPU at hand, as a share of that card's own copy rate and BF16 matrix rate,
+// measured first. Weights are random bytes of real shapes, several copies in turn, so that none is found in the L2
+// cache.
+//   cmake --build build/gpu_check --target bench_gpu && build/gpu_check/src/backend/cuda/bench_gpu
+// Exit 6 without a GPU. tools/gpu_check runs it.
+#include <cublas_v2.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include "backend/cuda/runtime.h"
+#include "dsr1/tensor/dtype.h"
+#include "kernels/attention/flash.h"
+#include "kernels/attention/mla.h"
+#include "kernels/matmul/gemm.h"
+#include "kernels/matmul/matvec.h"
+#include "kernels/moe/grouped.h"
+#include "kernels/quant/repack.h"
+
+namespace {
+
+using namespace dsr1;           // NOLINT: a program, not a header
+using namespace dsr1::kernels;  // NOLINT
+namespace rt = backend::cuda;
+
+// Everything here either works or the program has nothing to say.
+template <class T>
+T must(Result<T> r) {
+  if (r) return std::move(*r);
+  std::fprintf(stderr, "bench_gpu: %s\n", r.error().text().c_str());
+  std::exit(r.error().code == ErrorCode::kNoDevice ? 6 : 1);
+}
+void must(Status s) {
+  if (s) return;
+  std::fprintf(stderr, "bench_gpu: %s\n", s.error().text().c_str());
+  std::exit(1);
+}
+
+struct Bench {
+  simt::Stream stream = must(rt::make_stream());
+  std::vector<rt::Memory> memory;
+  double bytes_per_s = 0, flops_per_s = 0;
+
+  std::byte* bytes(size_t n, bool random = true) {
+    memory.push_back(must(rt::Memory::allocate(rt::Memory::Where::kDevice, n, "a benchmark")));
+    std::byte* p = memory.back().data();
+    if (!random) {
+      must(rt::fill_bytes(p, 0, n, stream));
+      return p;
+    }
+    static const std::vector<uint32_t> noise = [] {
+      std::vector<uint32_t> v(1 << 22);
+      std::mt19937 rng(1);
+      // Small exponents in every 16-bit half: whatever field a half is read as, no product overflows.
+      for (uint32_t& x : v) x = (rng() & 0xa3ffa3ffu) | 0x04000400u;
+      return v;
+    }();
+    for (size_t at = 0; at < n; at += noise.size() * 4)
+      must(rt::copy_to_device(p + at, noise.data(), std::min(noise.size() * 4, n - at), stream));
+    return p;
+  }
+  float* floats(size_t n) { return reinterpret_cast<float*>(bytes(n * 4)); }
+
+  // Median seconds of one call, of 9 groups of `calls`, after a warm-up; f gets the number of the call.
+  double seconds(int calls, const std::function<void(int)>& f) {
+    auto begin = must(rt::Event::make()), end = must(rt::Event::make());
+    std::vector<double> t;
+    for (int group = -1; group < 9; ++group) {
+      must(begin->record(stream));
+      for (int i = 0; i < calls; ++i) f(i);
+      must(end->record(stream));
+      must(rt::synchronize(stream));
+      if (group >= 0) t.push_back(must(end->seconds_since(*begin)) / calls);
+    }
+    std::sort(t.begin(), t.end());
+    return t[t.size() / 2];
+  }
+  void row(const char* what, double s, double n_bytes, double flops) const {
+    const double by_bytes = n_bytes / s / bytes_per_s, by_flops = flops / s / flops_per_s;
+    std::printf("| %-44s | %9.1f | %7.0f | %5.1f %% | %7.1f | %5.1f %% |\n", what, s * 1e6, n_bytes / s / 1e9,
+                100 * by_bytes, flops / s / 1e12, 100 * by_flops);
+    std::fflush(stdout);
+  }
+};
+
+void measure_ceilings(Bench& b) {
+  const size_t n = size_t{1} << 30;
+  std::byte *from = b.bytes(n), *to = b.bytes(n, false);
+  b.bytes_per_s =
+      2.0 * static_cast<double>(n) / b.seconds(4, [&](int) { must(rt::copy_on_device(to, from, n, b.stream)); });
+  const int m = 8192;
+  cublasHandle_t handle = nullptr;
+  cublasCreate(&handle);
+  cublasSetStream(handle, b.stream);
+  const float one = 1, zero = 0;
+  const double s = b.seconds(3, [&](int) {
+    cublasGemmEx(handle, CUBLAS_OP_T, CUBLAS_OP_N, m, m, m, &one, from, CUDA_R_16BF, m, from + n / 2, CUDA_R_16BF, m,
+                 &zero, to, CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+  });
+  b.flops_per_s = 2.0 * m * m * m / s;
+  cublasDestroy(handle);
+  b.memory.clear();
+}
+
+Weight weight_of(DType type, int rows, int cols, const std::byte* data) {
+  return {reinterpret_cast<const uint8_t*>(data),
+          static_cast<uint32_t>(type),
+          rows,
+          cols,
+          static_cast<int64_t>(row_bytes(type, cols)),
+          nullptr};
+}
+
+void matmuls(Bench& b, DType type, int n_out, int n_in) {
+  Weight w = weight_of(type, n_out, n_in, nullptr);
+  const auto size = static_cast<size_t>(planar_bytes(w) + 255) / 256 * 256;
+  const int copies = static_cast<int>(std::min<size_t>(16, (size_t{512} << 20) / size + 2));
+  std::byte* data = b.bytes(size * static_cast<size_t>(copies));
+  const Matrix x{b.floats(static_cast<size_t>(2048) * n_in), n_in, 2048, n_in};
+  const Matrix out{b.floats(static_cast<size_t>(2048) * n_out), n_out, 2048, n_out};
+  Activations a{nullptr, nullptr, activation_stride(n_in), 8, n_in};
+  a.groups = reinterpret_cast<ActGroup*>(b.bytes(static_cast<size_t>(activation_bytes(8, n_in))));
+  a.q = reinterpret_cast<int8_t*>(a.groups + 8 * a.stride / 32);
+  HalfRows h{nullptr, nullptr, half_stride(n_in), 2048, n_in};
+  h.data = reinterpret_cast<uint16_t*>(b.bytes(static_cast<size_t>(half_rows_bytes(2048, n_in))));
+  h.scale = reinterpret_cast<float*>(h.data + 2048 * h.stride);
+  for (int rows : {1, 8, 64, 512, 2048}) {
+    MatmulParams p{.w = w, .x = x, .out = out, .n_out = n_out};
+    p.x.rows = a.rows = h.rows = rows;
+    if (rows <= 8 && is_quantized(p.w.type)) must(launch_quantize(p.x, a, b.stream));
+    if (rows > 8) must(launch_to_half(p.x, h, b.stream));
+    const double s = b.seconds(rows > 64 ? 4 : 20, [&](int i) {
+      p.w.data = reinterpret_cast<const uint8_t*>(data) + static_cast<size_t>(i % copies) * size;
+      must(rows > 8                 ? launch_gemm(p, h, b.stream)
+           : is_quantized(p.w.type) ? launch_matvec_int8(p, a, b.stream)
+                                    : launch_matvec_float(p, b.stream));
+    });
+    char name[80];
+    std::snprintf(name, sizeof name, "%s %s %d x %d, %d rows", rows > 8 ? "gemm" : "matvec", dtype_name(type), n_out,
+                  n_in, rows);
+    b.row(name, s, static_cast<double>(planar_bytes(w)), 2.0 * rows * n_out * n_in);
+  }
+  b.memory.clear();
+}
+
+// One sequence at each of `rows` positions n_keys - 1 (single tokens), or its last `rows` positions (a prompt).
+void attention(Bench& b, int n_head, int n_head_kv, int k_dim, int v_dim, bool latent, int rows, bool prompt,
+               int n_keys, int n_multiprocessors) {
+  KvCache c;
+  c.k_type = c.v_type = static_cast<uint32_t>(DType::kF16);
+  c.n_head_kv = n_head_kv;
+  c.k_dim = k_dim;
+  c.v_dim = v_dim;
+  c.n_ctx = n_keys;
+  c.k_row_bytes = 2 * k_dim;
+  c.v_row_bytes = latent ? 0 : 2 * v_dim;
+  const int sequences = prompt ? 1 : rows;
+  const auto k_bytes = static_cast<size_t>(c.k_row_bytes * n_keys * n_head_kv),
+             v_bytes = static_cast<size_t>(c.v_row_bytes * n_keys * n_head_kv);
+  std::vector<KvBase> bases;
+  for (int i = 0; i < sequences; ++i)
+    bases.push_back({reinterpret_cast<uint8_t*>(b.bytes(k_bytes)),
+                     latent ? nullptr : reinterpret_cast<uint8_t*>(b.bytes(v_bytes))});
+  std::vector<int32_t> ints;
+  for (int r = 0; r < rows; ++r) ints.push_back(prompt ? n_keys - rows + r : n_keys - 1);
+  for (int r = 0; r < rows; ++r) ints.push_back(prompt ? 0 : r);
+  std::byte *di = b.bytes(ints.size() * 4, false), *db = b.bytes(bases.size() * sizeof(KvBase), false);
+  must(rt::copy_to_device(di, ints.data(), ints.size() * 4, b.stream));
+  must(rt::copy_to_device(db, bases.data(), bases.size() * sizeof(KvBase), b.stream));
+  AttentionParams p{c, {}, {}, {}, n_head, 0.1f};
+  p.batch = {reinterpret_cast<int32_t*>(di), reinterpret_cast<int32_t*>(di) + rows, reinterpret_cast<KvBase*>(db),
+             rows};
+  p.q = {b.floats(static_cast<size_t>(rows) * n_head * k_dim), int64_t{n_head} * k_dim, rows, n_head * k_dim};
+  p.out = {b.floats(static_cast<size_t>(rows) * n_head * v_dim), int64_t{n_head} * v_dim, rows, n_head * v_dim};
+  FlashPlan plan;
+  if (prompt) {
+    plan.tokens_per_tile = flash_prompt_tokens(p);
+  } else {
+    const int blocks = rows * (latent ? (n_head + kMlaHeads - 1) / kMlaHeads : n_head_kv);
+    plan.n_splits =
+        std::clamp(n_multiprocessors * (latent ? 2 : 6) / blocks, 1, std::max(1, std::min(n_keys / 128, 256 / rows)));
+    plan.partial = b.floats(static_cast<size_t>(flash_partial_floats(int64_t{rows} * plan.n_splits, n_head, v_dim)));
+  }
+  const double s = b.seconds(
+      prompt ? 4 : 20, [&](int) { must(latent ? launch_mla(p, plan, b.stream) : launch_flash(p, plan, b.stream)); });
+  const double keys = prompt ? static_cast<double>(rows) * (n_keys - rows / 2.0) : static_cast<double>(rows) * n_keys;
+  char name[80];
+  std::snprintf(name, sizeof name, "%s, %d heads on %d, %s %d at %d", latent ? "mla" : "flash", n_head, n_head_kv,
+                prompt ? "prompt" : "tokens", rows, n_keys);
+  b.row(name, s, static_cast<double>(k_bytes + v_bytes) * sequences, 2.0 * keys * n_head * (k_dim + v_dim));
+  b.memory.clear();
+}
+
+void experts(Bench& b, DType type, int n_expert, int n_used, int n_out, int n_in, int rows) {
+  const Weight w = weight_of(type, n_out, n_in, nullptr);
+  const auto stride = static_cast<size_t>(planar_bytes(w) + 255) / 256 * 256;
+  GroupedParams p;
+  p.w = {weight_of(type, n_out, n_in, b.bytes(stride * static_cast<size_t>(n_expert))), static_cast<int64_t>(stride),
+         0};
+  const int pairs = rows * n_used;
+  std::vector<int32_t> ids;
+  for (int i = 0; i < pairs; ++i) ids.push_back(static_cast<int32_t>((int64_t{i} * 37 + i / n_used) % n_expert));
+  std::byte* di = b.bytes(ids.size() * 4, false);
+  must(rt::copy_to_device(di, ids.data(), ids.size() * 4, b.stream));
+  p.order.order = reinterpret_cast<int32_t*>(b.bytes(ids.size() * 4, false));
+  p.n_tiles = static_cast<int32_t>(moe_most_tiles(pairs, n_expert));
+  p.order.tiles = reinterpret_cast<MoeTile*>(b.bytes(static_cast<size_t>(p.n_tiles) * sizeof(MoeTile), false));
+  p.divide = n_used;
+  p.out = {b.floats(static_cast<size_t>(pairs) * n_out), n_out, pairs, n_out};
+  const Matrix x{b.floats(static_cast<size_t>(rows) * n_in), n_in, rows, n_in};
+  p.x = {nullptr, nullptr, half_stride(n_in), rows, n_in};
+  p.x.data = reinterpret_cast<uint16_t*>(b.bytes(static_cast<size_t>(half_rows_bytes(rows, n_in))));
+  p.x.scale = reinterpret_cast<float*>(p.x.data + rows * p.x.stride);
+  must(launch_to_half(x, p.x, b.stream));
+  const double s = b.seconds(4, [&](int) {
+    must(launch_moe_sort(reinterpret_cast<int32_t*>(di), pairs, n_expert, p.order, b.stream));
+    must(launch_grouped(p, b.stream));
+  });
+  char name[80];
+  std::snprintf(name, sizeof name, "sort and grouped %s, %d rows, %d of %d", dtype_name(type), rows, n_used, n_expert);
+  b.row(name, s, static_cast<double>(stride) * n_expert, 2.0 * pairs * n_out * n_in);
+  b.memory.clear();
+}
+
+}  // namespace
+
+int main() {
+  const rt::DeviceFacts facts = must(rt::open_device(0));
+  Bench b;
+  measure_ceilings(b);
+  std::printf("%s: copies %.0f GB/s (read and written), BF16 products %.0f TFLOP/s (cuBLAS, 8192)\n\n",
+              facts.name.c_str(), b.bytes_per_s / 1e9, b.flops_per_s / 1e12);
+  std::printf("| %-44s | %9s | %7s | %7s | %7s | %7s |\n|---|--:|--:|--:|--:|--:|\n", "kernel", "us", "GB/s", "share",
+              "TFLOP/s", "share");
+  for (DType t : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K, DType::kIQ4_XS, DType::kF8_E4M3})
+    matmuls(b, t, 14336, 4096);
+  matmuls(b, DType::kQ4_K, 4096, 14336);
+  for (int n : {1024, 8192, 32768}) attention(b, 32, 8, 128, 128, false, 1, false, n, facts.n_multiprocessors);
+  attention(b, 32, 8, 128, 128, false, 16, false, 8192, facts.n_multiprocessors);
+  attention(b, 32, 8, 128, 128, false, 2048, true, 2048, facts.n_multiprocessors);
+  for (int n : {1024, 8192, 32768}) attention(b, 128, 1, 576, 512, true, 1, false, n, facts.n_multiprocessors);
+  attention(b, 128, 1, 576, 512, true, 16, false, 8192, facts.n_multiprocessors);
+  for (int rows : {512, 2048}) experts(b, DType::kQ4_K, 256, 8, 2048, 7168, rows);
+  return 0;
+}
