@@ -64,16 +64,16 @@ def windows_of(model, text):
     return oracle.llama_tokenize(model, text), bos
 
 
-def rows_of(engine, model, text, n_ctx, threads):
+def rows_of(engine, model, text, n_ctx, threads, overrides=()):
     name, _, options = engine.partition(":")
     if name in ("cpu", "ref"):
         return oracle.dsr1_perplexity(model, text, n_ctx, "--device", name, *options.split())[0]
     ids, bos = windows_of(model, text)
     windows = oracle.cut(ids, n_ctx, bos)
     if name == "llama":
-        return oracle.llama_logits(model, windows, cache="f16", threads=threads)
+        return oracle.llama_logits(model, windows, cache="f16", threads=threads, overrides=overrides)
     if name == "llama-f32":
-        return oracle.llama_logits(dequantized(model), windows, cache="f32", threads=threads)
+        return oracle.llama_logits(dequantized(model), windows, cache="f32", threads=threads, overrides=overrides)
     raise SystemExit(f"unknown engine {engine}; known: cpu, ref, llama, llama-f32")
 
 
@@ -93,10 +93,11 @@ def main():
     parser.add_argument("-t", "--threads", type=int, default=os.cpu_count())
     parser.add_argument("--truth", default="ref")
     parser.add_argument("--engine", action="append", help="default: cpu, and llama where LLAMA_CPP is set")
+    parser.add_argument("--option", action="append", default=[], help="KEY=INT, metadata as llama.cpp is to see them")
     args = parser.parse_args()
     engines = args.engine or ["cpu"] + (["llama"] if os.environ.get("LLAMA_CPP") else [])
 
-    truth = rows_of(args.truth, args.model, args.text, args.ctx, args.threads)
+    truth = rows_of(args.truth, args.model, args.text, args.ctx, args.threads, args.option)
     target = scored_ids(args.model, args.text, args.ctx, args.truth.startswith(("ref", "cpu")))
     if len(target) != len(truth):
         raise SystemExit(f"{len(truth)} rows of logits for {len(target)} scored tokens")
@@ -107,7 +108,7 @@ def main():
     print(f"| truth ({args.truth}) | {np.exp(true_nll.mean()):.4f} | | | | |")
     for engine in engines:
         begin = time.monotonic()
-        rows = rows_of(engine, args.model, args.text, args.ctx, args.threads)
+        rows = rows_of(engine, args.model, args.text, args.ctx, args.threads, args.option)
         seconds = time.monotonic() - begin
         if rows.shape != truth.shape:
             raise SystemExit(f"{engine} gave {rows.shape}, the truth has {truth.shape}")
