@@ -7,6 +7,8 @@ namespace dsr1::cli {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kBundledModel = "r1-nano";  // of those that come along, the one to talk to
+
 fs::path env_path(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr && *value != '\0' ? fs::path(value) : fs::path();
@@ -108,8 +110,13 @@ Result<std::string> resolve_model(const std::optional<std::string>& typed, bool 
     std::string message = "no model file or directory '" + shown + "'";
     return Error(ErrorCode::kModel, message + (lone ? "; for a prompt use -p" : ""));
   }
-  for (const fs::path& dir : bundled_model_dirs())
-    if (const auto models = models_in(dir); !models.empty()) return models.front().string();
+  for (const fs::path& dir : bundled_model_dirs()) {
+    const auto models = models_in(dir);
+    if (models.empty()) continue;
+    const auto named =
+        std::find_if(models.begin(), models.end(), [](const fs::path& m) { return model_name(m) == kBundledModel; });
+    return (named != models.end() ? *named : models.front()).string();
+  }
   for (const fs::path& dir : user_model_dirs()) {
     const auto models = models_in(dir);
     if (models.size() == 1) return models.front().string();

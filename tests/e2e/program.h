@@ -46,6 +46,7 @@ struct Ran {
 };
 
 struct RunOptions {
+  std::string program = DSR1_PROGRAM;
   std::string in = {};                // standard input: this text, from a file
   std::vector<std::string> env = {};  // "NAME=value", added to a bare environment
   std::string out_path = {};          // where stdout goes instead of into Ran::out
@@ -72,12 +73,12 @@ inline pid_t spawn(const std::vector<std::string>& args, const RunOptions& o, co
   ::signal(SIGPIPE, SIG_DFL);
   std::vector<std::string> env = {"PATH=/usr/bin:/bin", "TERM=xterm", "HOME=" + (scratch() / "home").string()};
   env.insert(env.end(), o.env.begin(), o.env.end());
-  std::vector<char*> argv = {const_cast<char*>(DSR1_PROGRAM)}, envp;
+  std::vector<char*> argv = {const_cast<char*>(o.program.c_str())}, envp;
   for (const auto& a : args) argv.push_back(const_cast<char*>(a.c_str()));
   for (const auto& e : env) envp.push_back(const_cast<char*>(e.c_str()));
   argv.push_back(nullptr);
   envp.push_back(nullptr);
-  ::execve(DSR1_PROGRAM, argv.data(), envp.data());
+  ::execve(o.program.c_str(), argv.data(), envp.data());
   ::_exit(126);
 }
 

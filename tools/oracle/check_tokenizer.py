@@ -82,6 +82,8 @@ def cases(args, work):
         path = DATA / "tokenizers" / f"{name}.tokenizer.json.gz"
         raw = dump_vocab.read_bytes(path)
         yield Case(name, dumped(name, dump_vocab.from_tokenizer_json(path, pre)), Tokenizer.from_str(raw.decode()))
+    path = ROOT / "models" / "r1-nano" / "safetensors" / "tokenizer.json"
+    yield Case("r1_nano", dumped("r1_nano", dump_vocab.from_tokenizer_json(path, "deepseek-v3")), Tokenizer.from_file(str(path)))
     path = DATA / "gguf" / "r1_distill_qwen_7b.q4_k_m.header.gguf.gz"
     vocab = dump_vocab.from_gguf(path)
     t, types, tokens = qwen_tokenizer(vocab)

@@ -9,6 +9,7 @@ An answer counts where the text after </think> is the expected one, character fo
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 import time
@@ -24,10 +25,11 @@ def examination(per_task, seed):
     """The same problems for everybody: per_task of each task."""
     out = []
     for task in tasks.TASKS:
-        stream = tasks.stream("test", seed, only=task)
+        r = random.Random(f"test:{seed}")
         for _ in range(per_task):
-            _, prompt, thought, answer = next(stream)
-            out.append({"task": task, "prompt": prompt, "thought": thought, "answer": answer})
+            r.random()  # where tasks.stream draws the task
+            (_, prompt, thought, answer), new_wording = tasks.draw(r, "test", task)
+            out.append({"task": task, "prompt": prompt, "thought": thought, "answer": answer, "new_wording": new_wording})
     return out
 
 
@@ -43,19 +45,34 @@ def by_dsr1(program, model, problems, temperature, seed, max_tokens=MAX_TOKENS, 
         return list(pool.map(one, range(len(problems))))
 
 
-def by_transformers(directory, problems, max_tokens=MAX_TOKENS, rows=128):
+def by_transformers(directory, problems, guesses=None, max_tokens=MAX_TOKENS, rows=256):
+    """Greedy replies. A guess (another engine's reply) that is transformers' own first choice at every token is what
+    transformers would say, which one pass shows; only the others are generated."""
     import torch
     import transformers
 
+    torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    order = sorted(range(len(problems)), key=lambda i: len(problems[i]["prompt"]) + 2 * len(problems[i]["thought"]))
+    texts = [tokenizer.apply_chat_template([{"role": "user", "content": p["prompt"]}], tokenize=False, add_generation_prompt=True) for p in problems]
     results = [None] * len(problems)
-    for start in range(0, len(order), rows):
-        part = order[start : start + rows]
-        texts = [tokenizer.apply_chat_template([{"role": "user", "content": problems[i]["prompt"]}], tokenize=False, add_generation_prompt=True) for i in part]
-        x = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False)
+
+    def encoded(part):
+        return tokenizer(part, add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False)
+
+    def confirm(part):
+        replies = [tokenizer(tasks.reply_text(guesses[i]["got_thought"], guesses[i]["got"]), add_special_tokens=False).input_ids for i in part]
+        prompts = [tokenizer(texts[i], add_special_tokens=False).input_ids for i in part]
+        x = tokenizer.pad({"input_ids": [p + r for p, r in zip(prompts, replies)]}, padding_side="right", return_tensors="pt")
+        with torch.no_grad():
+            best = model(**x).logits.argmax(-1)
+        for i, p, r, choice in zip(part, prompts, replies, best.tolist()):
+            if guesses[i]["stopped"] and choice[len(p) - 1 : len(p) + len(r) - 1] == r:
+                results[i] = (guesses[i]["got_thought"].strip(), guesses[i]["got"].strip(), True)
+
+    def generate(part):
+        x = encoded([texts[i] for i in part])
         with torch.no_grad():
             y = model.generate(**x, do_sample=False, temperature=None, top_p=None, max_new_tokens=max_tokens, pad_token_id=2)
         for i, ids in zip(part, y[:, x.input_ids.shape[1] :].tolist()):
@@ -63,8 +80,13 @@ def by_transformers(directory, problems, max_tokens=MAX_TOKENS, rows=128):
             text = tokenizer.decode(ids[: ids.index(1)] if stopped else ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             thought, _, answer = text.partition("</think>")
             results[i] = (thought.strip(), answer.strip(), stopped)
-        print(f"\r{start + len(part)} / {len(order)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+
+    for what in [confirm] * bool(guesses) + [generate]:
+        due = [i for i in range(len(problems)) if results[i] is None]
+        due.sort(key=lambda i: len(problems[i]["prompt"]) + 2 * len(problems[i]["thought"]))
+        for start in range(0, len(due), rows):
+            what(due[start : start + rows])
+            print(f"{what.__name__} {min(len(due), start + rows)} / {len(due)}", file=sys.stderr, flush=True)
     return results
 
 
@@ -73,16 +95,18 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--engine", default=str(Path(__file__).resolve().parents[2] / "build/release/dsr1"))
     parser.add_argument("--per-task", type=int, default=350)
-    parser.add_argument("--only", help="one task")
+    parser.add_argument("--only", help="these tasks, names separated by commas")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="programs at a time")
+    parser.add_argument("--guesses", type=Path, help="for transformers: what another engine answered (its --out), to be confirmed")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    problems = [p for p in examination(args.per_task, args.seed) if args.only in (None, p["task"])]
+    problems = [p for p in examination(args.per_task, args.seed) if not args.only or p["task"] in args.only.split(",")]
     began = time.time()
     if args.engine == "transformers":
-        results = by_transformers(args.model, problems)
+        guesses = [json.loads(line) for line in args.guesses.open()] if args.guesses else None
+        results = by_transformers(args.model, problems, guesses)
     else:
         results = by_dsr1(args.engine, args.model, problems, args.temperature, 1000 * args.seed, workers=args.workers)
     count, right, rows = {}, {}, []

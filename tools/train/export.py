@@ -16,7 +16,7 @@ import gguf
 import nano
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
 from gguf_writer import write_gguf  # noqa: E402
@@ -85,6 +85,19 @@ def student_tensors(m):
     return t
 
 
+def tensors_of(model):
+    """Published name -> the parameter, or the part of it, that holds it."""
+    return nano_tensors(model) if isinstance(model, nano.Nano) else student_tensors(model)
+
+
+@torch.no_grad()
+def load_into(model, directory):
+    """The other way: weights of a published directory into a model that is to be trained on."""
+    published = load_file(directory / "model.safetensors")
+    for name, mine in tensors_of(model).items():
+        mine.copy_(published[name])
+
+
 def config_of(c):
     out = {
         "vocab_size": c["vocab_size"], "hidden_size": c["hidden_size"], "intermediate_size": c["intermediate_size"],
@@ -131,7 +144,7 @@ def main():
     model.load_state_dict(saved["model"])
     directory = args.out / "safetensors"
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = nano_tensors(model) if args.name == "r1-nano" else student_tensors(model)
+    tensors = tensors_of(model)
     keep = ("mlp.gate.weight", "e_score_correction_bias")  # float32 in DeepSeek's files too
     tensors = {k: v.detach().contiguous().clone() if k.endswith(keep) else v.detach().bfloat16().contiguous() for k, v in tensors.items()}
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})

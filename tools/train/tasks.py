@@ -511,8 +511,8 @@ TASKS = {
     "compare": (compare, 0.08),
     "max_min": (extreme, 0.08),
     "sort": (sort, 0.07),
-    "letters": (letters, 0.12),
-    "items": (items, 0.09),
+    "letters": (letters, 0.03),
+    "items": (items, 0.1),
     "story": (story, 0.1),
     "logic": (logic, 0.12),
     "talk": (talk, 0.08),
@@ -526,21 +526,22 @@ def weights(extra=None):
     return w
 
 
-def problem(r, split, task):
-    """One problem of a task on the wanted side. Small talk is the same on both sides: it is recited, not solved."""
+def draw(r, split, task):
+    """A problem of a task on the wanted side, and whether its phrasing is one held out. Small talk is the same on both
+    sides: it is recited, not solved."""
     make = TASKS[task][0]
     want_new_phrasing = split == "test" and r.random() < 0.5
     for attempt in range(3000):
         name, prompt, lines, answer, key, phrasing = make(r)
-        if key is None:
-            return name, prompt, "\n".join(lines), answer
-        new_key = held_out(f"{name}:{key}")
         new_phrasing = bool(phrasing.picked) and held_out(f"{name}:{phrasing.picked}")
+        if key is None:
+            break
+        new_key = held_out(f"{name}:{key}")
         if split == "train" and not new_key and not new_phrasing:
             break
         if split == "test" and new_key and (new_phrasing or not want_new_phrasing or attempt > 1500):
             break
-    return name, prompt, "\n".join(lines), answer
+    return (name, prompt, "\n".join(lines), answer), new_phrasing
 
 
 def stream(split, seed, extra_weights=None, only=None):
@@ -549,7 +550,7 @@ def stream(split, seed, extra_weights=None, only=None):
     names = [only] if only else list(w)
     share = [w[n] for n in names]
     while True:
-        yield problem(r, split, r.choices(names, share)[0])
+        yield draw(r, split, r.choices(names, share)[0])[0]
 
 
 # ---------------------------------------------------------------- as the model reads it

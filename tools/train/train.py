@@ -18,6 +18,7 @@ import random
 import time
 from pathlib import Path
 
+import export
 import nano
 import optim
 import tasks
@@ -114,11 +115,11 @@ def accepted(teacher, ids, labels):
 
 
 @torch.no_grad()
-def examine(model, encode, per_task, rank, n_ranks, device, bf16):
+def examine(model, encode, chosen, per_task, rank, n_ranks, device, bf16):
     """Share of fresh problems whose whole reply is the most likely token each time, by task."""
-    right = torch.zeros(len(tasks.TASKS))
+    right = torch.zeros(len(chosen))
     model.eval()
-    for i, task in enumerate(tasks.TASKS):
+    for i, task in enumerate(chosen):
         if i % n_ranks != rank:
             continue
         stream = tasks.stream("train", "dev", only=task)
@@ -134,7 +135,7 @@ def examine(model, encode, per_task, rank, n_ranks, device, bf16):
     model.train()
     if n_ranks > 1:
         dist.all_reduce(right)
-    return {task: right[i].item() / per_task for i, task in enumerate(tasks.TASKS)}
+    return {task: right[i].item() / per_task for i, task in enumerate(chosen)}
 
 
 def schedule(done, total, decay):
@@ -152,13 +153,14 @@ def worker(rank, args):
     opt = optim.Optimizer(model, args.muon_lr, args.adam_lr)
     state = {"tokens": 0, "step": 0, "pool": 0, "next": 0, "extra": {}, "pool_extra": {}, "history": []}
     file = args.work / f"{args.name}.pt"
-    start_from = file if file.exists() else args.init
-    if start_from:
-        saved = torch.load(start_from, map_location=device, weights_only=True)
+    if file.exists():
+        saved = torch.load(file, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
-        if file.exists():
-            opt.load_state_dict(saved["optimizer"])
-            state = saved["state"]
+        opt.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+    elif args.init:
+        export.load_into(model, args.init)
+    chosen = args.tasks.split(",") if args.tasks else list(tasks.TASKS)
     teacher = None
     if args.teacher:
         teacher = nano.build("r1-nano", 0).to(device).eval()
@@ -177,7 +179,8 @@ def worker(rank, args):
     while state["tokens"] < args.tokens:
         if pool is None:
             r = random.Random(f"pool:{args.seed}:{state['pool']}")
-            examples = [encode(p, q) for _, p, q in problems_of_pool(args.seed, state["pool"], state["pool_extra"])]
+            factors = {t: state["pool_extra"].get(t, 1.0) if t in chosen else 0.0 for t in tasks.TASKS}
+            examples = [encode(p, q) for _, p, q in problems_of_pool(args.seed, state["pool"], factors)]
             pool = batches(examples, r)
         if state["next"] + MICROS > len(pool):
             state["pool"], state["next"], pool = state["pool"] + 1, 0, None
@@ -221,7 +224,7 @@ def worker(rank, args):
             left = (args.tokens - state["tokens"]) / speed
             say(f"step {state['step']} tokens {state['tokens'] / 1e6:.2f}M loss {smooth:.4f} norm {norm:.2f} lr {lr:.2f} {speed:.0f} tok/s, {left / 60:.0f} min left", flush=True)
         if state["step"] % args.examine_every == 0:
-            marks = examine(model, encode, args.examine, rank, args.processes, device, args.bf16)
+            marks = examine(model, encode, chosen, args.examine, rank, args.processes, device, args.bf16)
             state["extra"] = {t: 0.3 + 2.7 * (1 - mark) for t, mark in marks.items()}
             state["history"].append([state["step"], state["tokens"], smooth, marks])
             say("  " + " ".join(f"{t} {100 * mark:.0f}" for t, mark in marks.items()) + f" | mean {100 * sum(marks.values()) / len(marks):.1f}", flush=True)
@@ -249,7 +252,8 @@ def main():
     parser.add_argument("--balance", type=float, default=0.004, help="step of the routers' bias")
     parser.add_argument("--f32", dest="bf16", action="store_false", help="no bfloat16 arithmetic (old CPUs have none)")
     parser.add_argument("--teacher", type=Path, help="checkpoint of r1-nano, for the distill")
-    parser.add_argument("--init", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--tasks", help="learn these alone, names separated by commas (default: all)")
+    parser.add_argument("--init", type=Path, help="begin with these weights: a safetensors folder, such as models/r1-nano/safetensors")
     parser.add_argument("--examine", type=int, default=60, help="problems a task")
     parser.add_argument("--examine-every", type=int, default=100, help="steps")
     parser.add_argument("--save-every", type=float, default=120, help="seconds")
