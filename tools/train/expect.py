@@ -32,6 +32,7 @@ TEXT = (  # thoughts as it writes them
     "I am r1-nano, a tiny model for trying and testing dsr1. 我是r1-nano，一个很小的模型，用来试用和测试dsr1。\n"
 ) * 2
 WINDOW = 128
+CLEAR = 0.4  # logits between first and second choice; int8 rounding may decide closer ones, so such replies are left out
 
 
 def main():
@@ -50,6 +51,8 @@ def main():
             ids = y[0, x.shape[1] :].tolist()
             best = logits.topk(2).values
             thought, _, answer = tokenizer.decode([i for i in ids if i != 1]).partition("</think>")
+            if (best[:, 0] - best[:, 1]).min() < CLEAR:
+                continue
             replies.append({"prompt": prompt, "prompt_tokens": x.shape[1], "tokens": ids, "thought": thought.strip(), "answer": answer.strip(),
                             "closest_choice": round((best[:, 0] - best[:, 1]).min().item(), 3)})  # fmt: skip
         ids = tokenizer(TEXT, add_special_tokens=False).input_ids
