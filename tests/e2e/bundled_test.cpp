@@ -1,4 +1,4 @@
-// The bundled miniature: r1-nano says what transformers says (models/*/expected.json, written by
+// The bundled miniatures: r1-nano and r1-nano-distill say what transformers says (models/*/expected.json, written by
 // tools/train/expect.py), and the program finds them wherever it stands.
 #include "dsr1/base/json.h"
 #include "e2e/program.h"
@@ -61,7 +61,7 @@ TEST_P(Bundled, GivesATextTheLikelihoodTransformersGives) {
   EXPECT_NEAR(nll({gguf(GetParam())}), want.find("nll")->as_double(), 0.05);  // Q8_0, int8 activations, f16 KV
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Bundled, testing::Values("r1-nano"));
+INSTANTIATE_TEST_SUITE_P(Models, Bundled, testing::Values("r1-nano", "r1-nano-distill"));
 
 TEST(BundledModel, IsWhatRunsWhereNoModelIsNamed) {
   const Ran r = run({"run", "-p", "What is 417 + 38?", "--temp", "0", "--json"});
