@@ -15,6 +15,7 @@
 #include "dsr1/runtime/family.h"
 #include "dsr1/runtime/machine.h"
 #include "dsr1/runtime/stats.h"
+#include "dsr1/runtime/vocab_loader.h"
 #include "model_options.h"
 #include "output.h"
 #include "paths.h"
@@ -75,6 +76,8 @@ class FitCommand final : public Command {
   int64_t n_prompt_ = 512;
   bool fresh_ = false, no_probe_ = false, list_ = false, json_ = false;
   std::optional<std::string> path_;  // of a model that is here
+  // Held while the free memory is asked for, as loading holds it by then.
+  std::optional<Result<text::Tokenizer>> tokenizer_;
   std::string past_, long_context_;
 };
 
@@ -100,6 +103,7 @@ Result<runtime::ModelFacts> FitCommand::facts(const std::string& name) {
   DSR1_TRY(const auto model,
            model::Model::load(
                file, {.expert_groups = options_.expert_groups != "off", .load_mtp = false, .require_data = false}));
+  tokenizer_.emplace(runtime::load_tokenizer(file));
   return runtime::facts_of(file, *model, false);
 }
 

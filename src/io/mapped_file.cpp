@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 
+#include "dsr1/io/bulk_read.h"
 #include "fault_guard.h"
 
 namespace dsr1::io {
@@ -55,8 +56,7 @@ Result<uint64_t> open_regular(const std::filesystem::path& path, Descriptor* d) 
   return static_cast<uint64_t>(st.st_size);
 }
 
-Status read_exactly(int fd, std::byte* out, uint64_t size, const std::filesystem::path& path,
-                    const std::function<void(uint64_t)>& on_read = {}) {
+Status read_exactly(int fd, std::byte* out, uint64_t size, const std::filesystem::path& path) {
   uint64_t done = 0;
   while (done < size) {
     size_t want = static_cast<size_t>(std::min<uint64_t>(size - done, uint64_t{16} << 20));
@@ -72,15 +72,13 @@ Status read_exactly(int fd, std::byte* out, uint64_t size, const std::filesystem
                             " bytes and now ends at " + std::to_string(done));
     }
     done += static_cast<uint64_t>(n);
-    if (on_read) on_read(static_cast<uint64_t>(n));
   }
   return {};
 }
 
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::filesystem::path& path, Mode mode,
-                                    const std::function<void(uint64_t)>& on_read) {
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path, Mode mode, const BytesReadFn& on_read) {
   Descriptor d;
   DSR1_TRY(uint64_t size, open_regular(path, &d));
   if (size == 0) return file_error(path, ErrorCode::kModel, "is empty (0 bytes): a failed download, get it again");
@@ -90,7 +88,8 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path, Mode mode
   MappedFile f;
   if (mode == Mode::kRead) {
     DSR1_TRY(f.buffer_, Buffer::allocate(size, "reading " + path.string()));
-    DSR1_TRY_STATUS(read_exactly(d.fd, f.buffer_.data(), size, path, on_read));
+    const ReadRange all[] = {{0, size, f.buffer_.data()}};
+    DSR1_TRY_STATUS(bulk_read(path, all, on_read));
     f.bytes_ = {f.buffer_.data(), size};
     return f;
   }
@@ -139,23 +138,6 @@ void MappedFile::populate(uint64_t offset, uint64_t length) const {
 #else
   advise(offset, length, MADV_WILLNEED);
 #endif
-}
-
-double MappedFile::resident_share() const {
-  if (!mapped_) return 1;
-  constexpr uint64_t kPlaces = 256, kWindow = 64;  // pages
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t pages = (bytes_.size() + page - 1) / page;
-  uint64_t asked = 0, resident = 0;
-  unsigned char there[kWindow];
-  for (uint64_t i = 0; i < kPlaces && i * kWindow < pages; ++i) {
-    const uint64_t first = pages > kPlaces * kWindow ? pages / kPlaces * i : i * kWindow;
-    const uint64_t n = std::min(kWindow, pages - first);
-    if (mincore(const_cast<std::byte*>(bytes_.data()) + first * page, n * page, there) != 0) return 1;
-    asked += n;
-    for (uint64_t k = 0; k < n; ++k) resident += there[k] & 1;
-  }
-  return static_cast<double>(resident) / static_cast<double>(asked);
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path, uint64_t max_bytes) {

@@ -48,6 +48,15 @@ Result<ModelFile> ModelFile::open(const std::filesystem::path& path, const OpenO
   return GgufOpener::open(path, options);
 }
 
+Result<ModelFile> ModelFile::in_memory(std::vector<TensorInfo> tensors) {
+  ModelFile file;
+  file.path_ = "(in memory)";
+  file.files_.push_back({file.path_, 0, 0, 0, static_cast<uint32_t>(tensors.size())});
+  file.tensors_ = std::move(tensors);
+  DSR1_TRY_STATUS(file.index_tensors());
+  return file;
+}
+
 uint64_t ModelFile::tensor_bytes() const {
   uint64_t sum = 0;
   for (const TensorInfo& t : tensors_) sum += t.bytes;

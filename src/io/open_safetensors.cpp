@@ -249,22 +249,22 @@ class Collector {
         return path_error(path,
                           "tensor '" + printable(hf_name) + "' is F8_E4M3, but config.json has no quantization_config");
       }
+      auto blocks = [](int64_t n) { return (n - 1) / kScaleBlock + 1; };
+      int64_t rows = blocks(t.view.dims[0]), cols = blocks(t.view.dims[1]);
+      const std::string expected = "expected F32 [" + std::to_string(rows) + ", " + std::to_string(cols) +
+                                   "] for a weight of shape " + t.view.shape_text();
       auto it = scale_of_.find(hf_name);
       if (it == scale_of_.end()) {
         if (!gaps.empty()) continue;  // may be in what is missing
         return path_error(path, "tensor '" + printable(hf_name) + "' is F8_E4M3 and its scales '" + printable(hf_name) +
-                                    "_scale_inv' are missing");
+                                    "_scale_inv' are missing, " + expected);
       }
       Scale& s = scales_[it->second];
       s.used = true;
-      auto blocks = [](int64_t n) { return (n - 1) / kScaleBlock + 1; };
-      int64_t rows = blocks(t.view.dims[0]), cols = blocks(t.view.dims[1]);
       if (std::string_view(s.entry.dtype) != "F32" || s.entry.n_dims != 2 || s.entry.dims[0] != rows ||
           s.entry.dims[1] != cols) {
         return path_error(files[s.file].path, "scales '" + printable(s.entry.name) + "' are " + s.entry.dtype + " " +
-                                                  shape_text(s.entry) + ", expected F32 [" + std::to_string(rows) +
-                                                  ", " + std::to_string(cols) + "] for a weight of shape " +
-                                                  t.view.shape_text());
+                                                  shape_text(s.entry) + ", " + expected);
       }
       const MappedFile& mapping = mappings[s.file];
       if (s.entry.end <= mapping.size()) t.view.scale_inv = mapping.bytes().data() + s.entry.begin;

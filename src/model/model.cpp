@@ -54,6 +54,12 @@ constexpr const Architecture* kArchitectures[] = {
 #undef DSR1_ARCH
 };
 
+const Architecture* find_architecture(std::string_view name) {
+  for (const Architecture* a : kArchitectures)
+    if (a->name == name) return a;
+  return nullptr;
+}
+
 }  // namespace
 
 std::string known_architectures() {
@@ -65,8 +71,7 @@ std::string known_architectures() {
 Result<std::unique_ptr<Model>> Model::load(const io::ModelFile& file, const LoadOptions& options) {
   DSR1_TRY(const std::string_view arch, file.metadata().require_string("general.architecture"));
   auto model = std::make_unique<Model>();
-  for (const Architecture* a : kArchitectures)
-    if (a->name == arch) model->arch_ = a;
+  model->arch_ = find_architecture(arch);
   if (model->arch_ == nullptr) {
     return Error(ErrorCode::kModel, "unknown architecture \"" + io::printable(arch) +
                                         "\" (general.architecture); known: " + known_architectures());
@@ -90,11 +95,25 @@ Result<std::unique_ptr<Model>> Model::load(const io::ModelFile& file, const Load
     return Error(ErrorCode::kModel, keys.name("vocab_size") + " is " + std::to_string(stated) +
                                         ", but token_embd.weight has " + std::to_string(c.n_vocab) + " rows");
   }
-  model->weights_.layers.resize(static_cast<size_t>(c.n_layer));
-  TensorBinder binder(file, *model, options.require_data);
-  model->arch_->bind(binder, c, options, model->weights_);
-  DSR1_TRY_STATUS(binder.status());
+  DSR1_TRY_STATUS(model->bind(file, options));
   return model;
+}
+
+Result<std::unique_ptr<Model>> Model::assemble(const ModelConfig& config, const io::ModelFile& file) {
+  auto model = std::make_unique<Model>();
+  model->arch_ = find_architecture(config.arch);
+  if (model->arch_ == nullptr)
+    return Error(ErrorCode::kModel, "unknown architecture \"" + config.arch + "\"; known: " + known_architectures());
+  model->config_ = config;
+  DSR1_TRY_STATUS(model->bind(file, {}));
+  return model;
+}
+
+Status Model::bind(const io::ModelFile& file, const LoadOptions& options) {
+  weights_.layers.resize(static_cast<size_t>(config_.n_layer));
+  TensorBinder binder(file, *this, options.require_data);
+  arch_->bind(binder, config_, options, weights_);
+  return binder.status();
 }
 
 bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops) const {

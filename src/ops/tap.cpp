@@ -9,6 +9,7 @@ class Tap final : public Ops {
 
   const char* name() const override { return inner_->name(); }
   size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  void expect_paging() override { inner_->expect_paging(); }
   Status sync() override { return inner_->sync(); }
   Result<std::unique_ptr<Memory>> allocate(size_t bytes, std::string_view what) override {
     return inner_->allocate(bytes, what);

@@ -11,11 +11,18 @@
 #include "dsr1/backend/ref.h"
 #include "dsr1/base/log.h"
 #include "dsr1/base/thread_pool.h"
+#include "dsr1/io/bulk_read.h"
 #include "dsr1/ops/kv_rows.h"
+#include "dsr1/runtime/machine.h"
 #include "dsr1/runtime/vocab_loader.h"
 
 namespace dsr1::runtime {
 namespace {
+
+// Tokens from which MLA's expanded form is the faster one, at 512 to 4,096 earlier positions (docs/cpu-performance.md
+// section 7; tools/bench_mla.cpp). With attn_k_b stored transposed the keys' part of the expansion is float arithmetic,
+// with the joined attn_kv_b all of it is integer; where nothing stands before the prompt, that is faster always.
+constexpr size_t kMlaExpandedMinSplit = 160, kMlaExpandedMinJoined = 80;
 
 uint64_t expert_bytes(const model::LayerWeights& l, bool chosen_only, int n_used) {
   uint64_t bytes = 0;
@@ -41,10 +48,11 @@ struct Engine::Impl {
   Impl() : tokenizer(Error(ErrorCode::kModel, "")) {}
 
   Status load(const std::string& path, const EngineOptions& options, bool use_mmap, const ProgressFn& progress = {});
-  void read_ahead(const ProgressFn& progress) const;
   Status make_plan(const EngineOptions& options);
   void warn_about_paging() const;
-  void make_resident(bool experts_too, const ProgressFn& progress) const;
+  std::vector<const io::TensorInfo*> tensors(bool experts, bool mtp) const;
+  Status read_in(std::span<const io::TensorInfo* const> wanted, const ProgressFn& progress) const;
+  static void lock(std::span<const io::TensorInfo* const> wanted);
   Status allocate();
   Result<std::unique_ptr<ops::Ops>> make_backend(const struct Device& device, const EngineOptions& options) const;
   size_t logits_bytes() const { return static_cast<size_t>(logits.rows * logits.stride) * sizeof(float); }
@@ -188,26 +196,29 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
     DSR1_TRY_STATUS(impl->load(path, o, false, progress));  // only now, that it is known to fit
   const bool paged =
       !on_device && o.use_mmap && c.is_moe() && impl->plan.available > 0 && impl->plan.total() > impl->plan.available;
-  if (paged) impl->warn_about_paging();
-  if (paged || (o.use_mlock && !on_device)) {
-    impl->make_resident(/*experts_too=*/o.use_mlock && !paged, progress);
-  } else if ((o.use_mmap || on_device) && progress) {
-    impl->read_ahead(progress);
+  if (paged) {
+    impl->warn_about_paging();
+    impl->ops->expect_paging();
   }
+  // What is paged are the experts; the rest is read now and stays, lest the system drop it for an expert.
+  const auto resident = impl->tensors(/*experts=*/!paged, o.load_mtp);
+  if (o.use_mmap || on_device) DSR1_TRY_STATUS(impl->read_in(resident, progress));
+  if (paged || (o.use_mlock && !on_device)) Impl::lock(resident);
   DSR1_TRY_STATUS(impl->allocate());
   if (on_device) DSR1_TRY_STATUS(impl->model->place(*impl->ops));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
 Status Engine::Impl::load(const std::string& path, const EngineOptions& o, bool use_mmap, const ProgressFn& progress) {
-  io::OpenOptions open{.allow_truncated = false, .use_mmap = use_mmap};
-  int64_t total = 0, done = 0;
+  io::OpenOptions how{.allow_truncated = false, .use_mmap = use_mmap};
+  int64_t done = 0, total = 0;
+  if (file)
+    for (const io::ModelFile::File& f : file->files()) total += static_cast<int64_t>(f.size);
   if (!use_mmap && progress) {
-    for (const auto& f : file->files()) total += static_cast<int64_t>(f.size);
-    open.on_read = [&](uint64_t n) { progress(done += static_cast<int64_t>(n), total); };
+    how.on_read = [&](uint64_t more) { progress(done += static_cast<int64_t>(more), total); };
   }
   model.reset();  // its views point into the file
-  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path, open));
+  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path, how));
   file.emplace(std::move(opened));
   DSR1_TRY(model, model::Model::load(*file, {.expert_groups = o.expert_groups, .load_mtp = o.load_mtp}));
   tokenizer = load_tokenizer(*file);
@@ -263,44 +274,43 @@ void Engine::Impl::warn_about_paging() const {
            " available): experts are read from the file as they are needed, expect " + speed);
 }
 
-// Reads and locks what every token needs (all but the experts, unless they too are asked for), so that the system
-// never drops it for an expert.
-void Engine::Impl::make_resident(bool experts_too, const ProgressFn& progress) const {
-  auto wanted = [&](const io::TensorInfo& t) {
-    return t.view.data != nullptr && (experts_too || t.name.find("_exps.") == std::string::npos);
-  };
-  int64_t total = 0, done = 0;
-  for (const io::TensorInfo& t : file->tensors()) total += wanted(t) ? static_cast<int64_t>(t.bytes) : 0;
-  bool locked = true;
-  for (const io::TensorInfo& t : file->tensors()) {
-    if (!wanted(t)) continue;
-    if (!locked || mlock(t.view.data, t.bytes) != 0) {
-      if (locked) log_warn("the system refuses to lock the weights in memory (ulimit -l); going on without");
-      locked = false;
-      file->populate(t);
-    }
-    done += static_cast<int64_t>(t.bytes);
-    if (progress) progress(done, total);
-  }
+std::vector<const io::TensorInfo*> Engine::Impl::tensors(bool experts, bool mtp) const {
+  std::vector<const io::TensorInfo*> wanted;
+  for (const TensorFact& t : facts_of(*file, *model, mtp).tensors)
+    if (experts || !t.routed) wanted.push_back(file->find(t.name));
+  return wanted;
 }
 
-// A file that is not in memory yet is read from its begin to its end, which disks do faster than what the first pass
-// happens to touch, and with a progress to show. Experts are left to that pass.
-void Engine::Impl::read_ahead(const ProgressFn& progress) const {
-  constexpr uint64_t kPart = uint64_t{16} << 20;
-  std::vector<bool> cold;
-  for (uint32_t i = 0; i < file->files().size(); ++i) cold.push_back(file->mapping(i).resident_share() < 0.9);
-  auto wanted = [&](const io::TensorInfo& t) {
-    return t.view.data != nullptr && cold[t.file] && t.name.find("_exps.") == std::string::npos;
-  };
-  int64_t total = 0, done = 0;
-  for (const io::TensorInfo& t : file->tensors()) total += wanted(t) ? static_cast<int64_t>(t.bytes) : 0;
-  for (const io::TensorInfo& t : file->tensors()) {
-    for (uint64_t from = 0; wanted(t) && from < t.bytes; from += kPart) {
-      const uint64_t n = std::min(kPart, t.bytes - from);
-      file->mapping(t.file).populate(t.offset + from, n);
-      progress(done += static_cast<int64_t>(n), total);
+// Brings what the page cache lacks of them into it, at the disk's speed: pages that the first pass would fault in come
+// a few at a time, each waited for.
+Status Engine::Impl::read_in(std::span<const io::TensorInfo* const> wanted, const ProgressFn& progress) const {
+  constexpr uint64_t kWorthIt = uint64_t{64} << 20, kPiece = uint64_t{4} << 20;
+  const auto files = file->files();
+  std::vector<std::vector<io::ReadRange>> missing(files.size());
+  uint64_t total = 0, done = 0;
+  for (const io::TensorInfo* t : wanted) {
+    for (uint64_t at = 0; at < t->bytes; at += kPiece) {
+      const uint64_t n = std::min(kPiece, t->bytes - at);
+      const Reading<double> held = resident_share(t->view.data + at, n);
+      if (held.value && *held.value >= 1) continue;
+      missing[t->file].push_back({t->offset + at, n, nullptr});
+      total += n;
     }
+  }
+  if (total < kWorthIt) return {};
+  for (size_t i = 0; i < files.size(); ++i) {
+    DSR1_TRY_STATUS(io::bulk_read(files[i].path, missing[i], [&](uint64_t more) {
+      done += more;
+      if (progress) progress(static_cast<int64_t>(done), static_cast<int64_t>(total));
+    }));
+  }
+  return {};
+}
+
+void Engine::Impl::lock(std::span<const io::TensorInfo* const> wanted) {
+  for (const io::TensorInfo* t : wanted) {
+    if (mlock(t->view.data, t->bytes) == 0) continue;
+    return log_warn("the system refuses to lock the weights in memory (ulimit -l); going on without");
   }
 }
 
@@ -341,6 +351,12 @@ Result<std::unique_ptr<Session>> Engine::new_session() {
   }
   s->tokens_.reserve(ctx);
   return s;
+}
+
+bool Engine::expanded_form(int64_t before, size_t n) const {
+  if (!config().is_mla()) return false;
+  const bool joined = static_cast<bool>(impl_->model->weights().layers[0].attn_kv_b);
+  return (joined && before == 0) || n >= (joined ? kMlaExpandedMinJoined : kMlaExpandedMinSplit);
 }
 
 void Engine::copy_prefix(Session& to, const Session& from, int64_t n) {
@@ -468,7 +484,7 @@ Status Engine::eval(Session& session, std::span<const int32_t> tokens, const Eva
                  "the prompt does not fit the context: " + std::to_string(session.n_past() + total) +
                      " tokens, context " + std::to_string(session.n_ctx()) + "; use a larger -c");
   }
-  const bool prompt = o.prompt && tokens.size() >= kMlaExpandedMin;
+  const bool prompt = o.prompt && expanded_form(session.n_past(), tokens.size());
   const int64_t from = o.logits_from >= 0 ? o.logits_from : total - 1;
   for (int64_t done = 0; done < total;) {
     if (o.cancel != nullptr && o.cancel->load(std::memory_order_relaxed))

@@ -238,48 +238,6 @@ Fit fit_model(const ModelFacts& facts, const Machine& machine, const FitRequest&
   return fit;
 }
 
-double decode_seconds(const MachineRates& rates, const ModelFacts& facts, DType type_k, DType type_v, double context) {
-  double seconds = 0;
-  const double all = std::max(1, facts.config.router.n_expert);
-  for (const TensorFact& t : facts.tensors) {
-    const TypeRate* r = rates.find(t.dtype, t.cols);
-    if (t.lookup || t.rows == 1 || r == nullptr || r->decode_bytes_per_s <= 0) continue;
-    const double share = t.routed ? facts.config.router.n_expert_used / all : 1;
-    seconds += static_cast<double>(t.bytes) * share / r->decode_bytes_per_s;
-  }
-  const AttentionRate* a = rates.find_attention(attention_shape(facts.config, type_k));
-  const double kv = kv_bytes_read(facts, type_k, type_v, context);
-  if (a != nullptr && a->decode_bytes_per_s > 0) seconds += kv / a->decode_bytes_per_s;
-  // Calls a layer makes (src/model/arch): GQA four matrices' and nine others; MLA eight and fourteen; a mixture's
-  // router, choice and gathering come on top.
-  const model::ModelConfig& c = facts.config;
-  const int matrices = c.is_mla() ? 8 : 4, others = c.is_mla() ? 14 : 9;
-  const double layer = matrices * rates.matrix_call_s + others * rates.small_call_s +
-                       (c.is_moe() ? 3 * rates.matrix_call_s + 6 * rates.small_call_s : 0);
-  return seconds + layer * c.n_layer + rates.matrix_call_s;
-}
-
-double prefill_seconds(const MachineRates& rates, const ModelFacts& facts, DType type_k, int64_t n_prompt) {
-  const auto n = static_cast<double>(n_prompt);
-  const double all = std::max(1, facts.config.router.n_expert);
-  double seconds = 0;
-  for (const TensorFact& t : facts.tensors) {
-    const TypeRate* r = rates.find(t.dtype, t.cols);
-    if (t.lookup || t.rows == 1 || r == nullptr || r->prefill_ops_per_s <= 0) continue;
-    const double share = t.routed ? facts.config.router.n_expert_used / all : 1;
-    const double tokens = t.is_output ? 1 : n;  // logits of the last token only
-    const double operations = 2 * static_cast<double>(t.rows) * static_cast<double>(t.cols) * share * tokens;
-    // Never faster than reading the matrix once.
-    seconds += std::max(
-        operations / r->prefill_ops_per_s,
-        r->decode_bytes_per_s > 0 ? static_cast<double>(t.bytes) * (t.is_output ? 1 : 0) / r->decode_bytes_per_s : 0);
-  }
-  const AttentionRate* a = rates.find_attention(attention_shape(facts.config, type_k));
-  if (a != nullptr && a->prefill_ops_per_s > 0)
-    seconds += attention_operations(facts, n / 2, false) * n / a->prefill_ops_per_s;
-  return seconds;
-}
-
 Prediction predict_on(const MachineRates& rates, const Fit& fit, double context, int64_t n_prompt, double now_over_then,
                       const std::vector<double>& past_ratios, double disk_bytes_per_s) {
   Prediction p;
@@ -305,15 +263,15 @@ Prediction predict_on(const MachineRates& rates, const Fit& fit, double context,
     slowest = *std::min_element(rates.read_bytes_per_s.begin(), rates.read_bytes_per_s.end()) / read;
     fastest = *std::max_element(rates.read_bytes_per_s.begin(), rates.read_bytes_per_s.end()) / read;
   }
-  double seconds = decode_seconds(rates, fit.facts, fit.type_k, fit.type_v, context) / now_over_then;
   const double bytes = weight_bytes_per_token(fit.facts) + kv_bytes_read(fit.facts, fit.type_k, fit.type_v, context);
-  const double memory = read > 0 ? bytes / (read * now_over_then) : 0;
-  const double calls = decode_seconds(rates, fit.facts, fit.type_k, fit.type_v, context) - [&] {
-    MachineRates without = rates;
-    without.matrix_call_s = without.small_call_s = 0;
-    return decode_seconds(without, fit.facts, fit.type_k, fit.type_v, context);
-  }();
-  p.decode_limit = memory > 0.6 * seconds ? "ram_bandwidth" : calls > 0.4 * seconds ? "overhead" : "int8";
+  const double then = rates.decode_seconds(context);
+  // Of that time, what memory alone would take: it moves with the bandwidth of the moment, the rest does not.
+  const double memory = read > 0 ? std::min(then, bytes / read) : 0;
+  double seconds = then - memory + memory / now_over_then;
+  // A layer's matrices: attention's four calls (MLA eight), two of the FFN, three more of a mixture.
+  const model::ModelConfig& c = fit.facts.config;
+  const double calls = rates.matrix_call_s * (1 + c.n_layer * ((c.is_mla() ? 8 : 2) + 2 + (c.is_moe() ? 3 : 0)));
+  p.decode_limit = memory > 0.6 * then ? "ram_bandwidth" : calls > 0.4 * then ? "overhead" : "int8";
   p.decode_note = human(bytes) + " a token, memory reads " + human_rate(read * now_over_then);
   if (const double paged = fit.placement.disk_read; paged >= 1) {
     if (disk_bytes_per_s <= 0) {
@@ -332,7 +290,7 @@ Prediction predict_on(const MachineRates& rates, const Fit& fit, double context,
     p.prefill_note = "prompts read most experts through the disk";
     return p;
   }
-  const double prompt = prefill_seconds(rates, fit.facts, fit.type_k, n_prompt);
+  const double prompt = rates.prefill_seconds(n_prompt);
   if (prompt > 0) {
     const double rate = static_cast<double>(n_prompt) / prompt;
     p.prefill = {rate * (1 - 2 * kModelError), rate, rate * (1 + 2 * kModelError)};

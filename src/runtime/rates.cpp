@@ -4,18 +4,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <fstream>
-#include <map>
-#include <set>
 #include <sstream>
 
 #include "dsr1/backend/cpu.h"
 #include "dsr1/backend/probe.h"
+#include "dsr1/base/sha256.h"
 #include "dsr1/base/thread_pool.h"
-#include "dsr1/ops/ops.h"
+#include "dsr1/runtime/cost.h"
 #include "dsr1/runtime/machine.h"
+#include "dsr1/runtime/rehearsal.h"
 #include "dsr1/runtime/stats.h"
 
 namespace dsr1::runtime {
@@ -25,243 +23,126 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
-constexpr int64_t kProbeRows = 256;   // vectors of a prefill measurement
-constexpr int64_t kProbeCols = 4096;  // width of the synthetic matrices
-constexpr int64_t kProbeContext = 4096;
-// A byte that makes normal numbers in every type: no kernel stumbles over subnormals.
-constexpr int kFill = 0x2c;
+constexpr int64_t kContext = 2048;     // of the longest token rehearsed
+constexpr int64_t kChunkDepth = 1024;  // tokens before the second prompt chunk
+constexpr size_t kMostKept = 64;       // models in the file
 
-// Calls f until the time is up; seconds of one call: the median, so that an interruption does not count.
+// What decides a model's speed: types and shapes in their order, the cache's type, what is chosen of the experts.
+std::string speed_key(const ModelFacts& facts, DType type_k) {
+  std::ostringstream text;
+  text << facts.config.arch << ' ' << facts.config.n_head << ' ' << facts.config.n_head_kv << ' '
+       << facts.config.router.n_expert_used << ' ' << dtype_name(type_k) << '\n';
+  for (const TensorFact& t : facts.tensors)
+    text << t.name << ' ' << dtype_name(t.dtype) << ' ' << t.rows << ' ' << t.cols << '\n';
+  return sha256_hex(text.str()).substr(0, 16);
+}
+
+// f until the time is up, at least twice after a pass that warms up; the median, so that an interruption does not
+// count. The memory probe runs before and between.
 template <class F>
-double time_calls(double seconds, F&& f) {
+double passes(double seconds, backend::CpuProbe& probe, std::vector<double>* read, F&& f) {
   f();
   std::vector<double> times;
   const auto begin = Clock::now();
   do {
-    const auto start = Clock::now();
-    f();
-    times.push_back(seconds_since(start));
-  } while (seconds_since(begin) < seconds || times.size() < 3);
+    read->push_back(probe.read_bytes_per_s(seconds / 20));
+    const auto round = Clock::now();
+    do times.push_back(f());
+    while (seconds_since(round) < seconds / 5);
+  } while (seconds_since(begin) < seconds || times.size() < 2);
+  read->push_back(probe.read_bytes_per_s(seconds / 20));
   return median(times);
 }
 
-struct Workbench {
-  std::unique_ptr<ops::Ops> ops;
-  backend::CpuProbe* probe = nullptr;
-  std::vector<double> read;  // every sample of the probe
-  Buffer weights, activations, scales;
-  ops::Mat x, y;
-  int64_t out_floats = 0;  // of y, for one row
+double matrix_call_seconds(const RateRequest& r, int n_threads) {
+  constexpr int64_t kSide = 64;
+  constexpr int kCalls = 1000;
+  ops::Limits limits;
+  limits.max_rows = 1;
+  limits.max_in = kSide;
+  auto ops = backend::make_cpu(r.cpu_isa, n_threads, limits);
+  if (!ops) return 0;
+  std::vector<float> weights(kSide * kSide, 1.0f), x(kSide, 1.0f), y(kSide);
+  TensorView w;
+  w.data = reinterpret_cast<const std::byte*>(weights.data());
+  w.n_dims = 2;
+  w.dims = {kSide, kSide, 0, 0};
+  const ops::Linear job[] = {{&w, nullptr, {y.data(), 1, kSide, kSide}}};
+  const auto begin = Clock::now();
+  for (int i = 0; i < kCalls; ++i) (*ops)->linear({x.data(), 1, kSide, kSide}, job);
+  return seconds_since(begin) / kCalls;
+}
 
-  static Result<Workbench> create(const RateRequest& r, int n_threads, const model::ModelConfig& c, int64_t widest,
-                                  int64_t narrowest, size_t bytes) {
-    Workbench w;
-    ops::Limits l;
-    l.max_rows = kProbeRows;
-    l.max_in = widest;
-    l.n_head = c.n_head;
-    l.n_head_kv = c.kv_heads();
-    l.k_dim = std::max(c.kv_k_dim(), c.head_dim);
-    l.v_dim = std::max(c.kv_v_dim(), c.v_head_dim);
-    l.n_ctx = kProbeContext;
-    l.n_embd = kProbeCols;
-    DSR1_TRY(w.ops, backend::make_cpu(r.cpu_isa, n_threads, l));
-    DSR1_TRY(w.weights, Buffer::allocate(bytes, "the kernel probe"));
-    std::memset(w.weights.data(), kFill, bytes);
-    const int64_t out = static_cast<int64_t>(bytes) /
-                        static_cast<int64_t>(row_bytes(DType::kQ2_K, std::max<int64_t>(narrowest / 256 * 256, 256)));
-    const int64_t q = int64_t{c.n_head} * std::max<int64_t>(l.k_dim, l.v_dim);
-    widest = std::max(widest, kProbeCols);
-    w.out_floats = out;
-    const int64_t floats = kProbeRows * widest + std::max(out, kProbeRows * kProbeCols) + 2 * kProbeRows * q;
-    DSR1_TRY(w.activations, Buffer::allocate(static_cast<size_t>(floats) * 4, "the kernel probe"));
-    w.x = {w.activations.as<float>(), kProbeRows, widest, widest};
-    for (int64_t i = 0; i < kProbeRows * widest; ++i) w.x.data[i] = static_cast<float>(i % 251) / 125.0f - 1.0f;
-    w.y.data = w.x.data + kProbeRows * widest;
-    DSR1_TRY(w.scales, Buffer::allocate(size_t{1} << 20, "the kernel probe"));
-    std::fill_n(w.scales.as<float>(), (size_t{1} << 20) / 4, 1.0f);
-    return w;
+Status measure(const ModelFacts& facts, DType type_k, const RateRequest& r, int n_threads, MachineRates* rates) {
+  const size_t bytes =
+      std::clamp<uint64_t>(2 * backend::last_level_cache_bytes(), uint64_t{64} << 20, uint64_t{256} << 20);
+  DSR1_TRY(auto probe, backend::CpuProbe::create(n_threads, bytes));
+  rates->int8_ops_per_s = probe->int8(r.seconds / 60).per_second;
+  rates->matrix_call_s = matrix_call_seconds(r, n_threads);
+  Rehearsal::Options o;
+  o.cpu_isa = r.cpu_isa;
+  o.n_threads = n_threads;
+  o.type_k = type_k;
+  o.n_ctx = kContext;
+  o.n_rows = 1;
+  {
+    DSR1_TRY(const auto rehearsal, Rehearsal::create(facts, o));
+    rates->token_s = passes(r.seconds * 0.45, *probe, &rates->read_bytes_per_s, [&] { return rehearsal->token(0); });
+    const double far =
+        passes(r.seconds * 0.2, *probe, &rates->read_bytes_per_s, [&] { return rehearsal->token(kContext - 1); });
+    rates->token_s_per_key = std::max(0.0, far - rates->token_s) / (kContext - 1);
   }
-
-  TensorView matrix(DType t, int64_t rows, int64_t cols) const {
-    TensorView v;
-    v.data = weights.data();
-    v.dtype = t;
-    v.n_dims = 2;
-    v.dims = {rows, cols, 0, 0};
-    if (t == DType::kF8_E4M3) v.scale_inv = scales.data();
-    return v;
-  }
-
-  // Bytes a second of f as a share of what the memory probe reads right before and after: on shared machines that share
-  // is steadier than either figure. The caller multiplies by the median of all probes.
-  template <class F>
-  double beside_probe(double seconds, double bytes, F&& f) {
-    std::vector<double> shares;
-    f();
-    double before = probe->read_bytes_per_s(seconds / 6);
-    for (int round = 0; round < 3; ++round) {
-      int64_t calls = 0;
-      const auto begin = Clock::now();
-      do {
-        f();
-        ++calls;
-      } while (seconds_since(begin) < seconds / 3);
-      const double rate = bytes * static_cast<double>(calls) / seconds_since(begin);
-      const double after = probe->read_bytes_per_s(seconds / 6);
-      read.insert(read.end(), {before, after});
-      shares.push_back(rate / ((before + after) / 2));
-      before = after;
-    }
-    return median(shares);
-  }
-
-  TypeRate measure(DType t, int64_t cols, double seconds) {
-    TypeRate r;
-    r.type = t;
-    r.cols = cols;
-    const size_t row = row_bytes(t, cols);
-    const ops::Mat in{x.data, kProbeRows, cols, cols};
-    const int64_t rows = std::min(static_cast<int64_t>(weights.size() / row), out_floats);
-    const TensorView all = matrix(t, rows, cols);
-    const ops::Linear one[] = {{&all, nullptr, {y.data, 1, rows, rows}}};
-    r.decode_bytes_per_s =
-        beside_probe(seconds, static_cast<double>(all.bytes()), [&] { ops->linear(in.first_rows(1), one); });
-    const int64_t some = std::min(rows, kProbeCols);
-    const TensorView part = matrix(t, some, cols);
-    const ops::Linear many[] = {{&part, nullptr, {y.data, kProbeRows, some, some}}};
-    r.prefill_ops_per_s =
-        2.0 * static_cast<double>(kProbeRows * cols * some) / time_calls(seconds, [&] { ops->linear(in, many); });
-    return r;
-  }
-
-  // Attention of one token over a long context, and of a prompt's chunk, on as many layers as the buffer holds.
-  AttentionRate measure_attention(const model::ModelConfig& c, DType type, double seconds) {
-    AttentionRate r;
-    r.shape = attention_shape(c, type);
-    const int k_dim = c.kv_k_dim(), v_dim = c.kv_v_dim(), heads = c.kv_heads();
-    const size_t k_bytes = row_bytes(type, k_dim) * static_cast<size_t>(heads * kProbeContext);
-    const size_t v_bytes = c.is_mla() ? 0 : row_bytes(type, v_dim) * static_cast<size_t>(heads * kProbeContext);
-    std::vector<ops::KvLayerView> layers;
-    for (size_t at = 0; at + k_bytes + v_bytes <= weights.size() && layers.size() < 256; at += k_bytes + v_bytes) {
-      ops::KvLayerView l;
-      l.k = weights.data() + at;
-      l.v = c.is_mla() ? nullptr : l.k + k_bytes;
-      l.k_type = l.v_type = type;
-      l.n_head_kv = heads;
-      l.k_dim = k_dim;
-      l.v_dim = v_dim;
-      l.n_ctx = kProbeContext;
-      layers.push_back(l);
-    }
-    if (layers.empty()) return r;
-    float* q = y.data;
-    float* out = q + kProbeRows * c.n_head * std::max<int64_t>(k_dim, v_dim);
-    const auto run = [&](int64_t rows, int64_t pos, int n_head, size_t first, size_t last) {
-      std::vector<int32_t> ids(static_cast<size_t>(rows), 0), positions(static_cast<size_t>(rows));
-      for (int64_t i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = static_cast<int32_t>(pos + i);
-      const ops::Segment segment[] = {{layers.data(), static_cast<int32_t>(pos), static_cast<int32_t>(rows), false}};
-      const ops::Batch batch{ids, positions, segment, nullptr};
-      for (size_t i = first; i < last; ++i)
-        ops->attention(batch, static_cast<int>(i), {q, rows, int64_t{n_head} * k_dim, int64_t{n_head} * k_dim}, n_head,
-                       0.01f, {out, rows, int64_t{n_head} * v_dim, int64_t{n_head} * v_dim});
-    };
-    const double bytes = static_cast<double>(k_bytes + v_bytes) * static_cast<double>(layers.size());
-    r.decode_bytes_per_s = beside_probe(seconds, bytes, [&] { run(1, kProbeContext - 1, c.n_head, 0, layers.size()); });
-    const int64_t rows = kProbeRows, pos = 768;
-    const double operations = 2.0 * c.n_head * (k_dim + v_dim) * static_cast<double>(rows * (pos + rows / 2));
-    r.prefill_ops_per_s = operations / time_calls(seconds, [&] { run(rows, pos, c.n_head, 0, 1); });
-    return r;
-  }
-
-  void measure_calls(MachineRates* r) {
-    const TensorView small = matrix(DType::kQ8_0, 64, 64);
-    const ops::Linear one[] = {{&small, nullptr, {y.data, 1, 64, 64}}};
-    const ops::Mat in{x.data, 1, 64, 64};
-    r->matrix_call_s = time_calls(0.05, [&] { ops->linear(in, one); });
-    r->small_call_s = time_calls(0.05, [&] { ops->add(in, in, {y.data, 1, 64, 64}); });
-  }
-};
+  // A chunk of a prompt: as many rows as the engine takes at once, as many layers as the time allows (a third of the
+  // integer peak is taken for granted), at least four.
+  o.n_rows = 512;
+  const double layers = facts.config.n_layer;
+  const double operations = static_cast<double>(o.n_rows) * matrix_operations(facts, false);
+  const double guess = rates->int8_ops_per_s > 0 ? operations / (rates->int8_ops_per_s / 3) : r.seconds;
+  const double share = std::min(1.0, r.seconds * 0.08 / guess);
+  o.n_layer = static_cast<int>(std::clamp(layers * share, std::min(layers, 4.0), layers));
+  if (r.seconds < 0.1) o.n_rows = 32;  // tests
+  DSR1_TRY(const auto rehearsal, Rehearsal::create(facts, o));
+  const double scale = layers / o.n_layer / static_cast<double>(o.n_rows);
+  rehearsal->chunk(0);
+  const double near = std::min(rehearsal->chunk(0), rehearsal->chunk(0)), far = rehearsal->chunk(kChunkDepth);
+  const double per_key = std::max(0.0, far - near) * scale / kChunkDepth;
+  rates->prompt_s_per_key = per_key;
+  rates->prompt_s = std::max(0.0, near * scale - per_key * static_cast<double>(o.n_rows) / 2);
+  return {};
+}
 
 }  // namespace
 
-const TypeRate* MachineRates::find(DType t, int64_t cols) const {
-  const TypeRate* best = nullptr;
-  const auto distance = [&](const TypeRate& r) {
-    return std::fabs(
-        std::log(static_cast<double>(std::max<int64_t>(r.cols, 1)) / static_cast<double>(std::max<int64_t>(cols, 1))));
-  };
-  for (const TypeRate& r : types)
-    if (r.type == t && (best == nullptr || distance(r) < distance(*best))) best = &r;
-  return best;
-}
-
-const AttentionRate* MachineRates::find_attention(const std::string& shape) const {
-  for (const AttentionRate& r : attention)
-    if (r.shape == shape) return &r;
-  return nullptr;
-}
-
 double MachineRates::read_median() const { return median(read_bytes_per_s); }
 
-std::string attention_shape(const model::ModelConfig& c, DType type) {
-  return std::to_string(c.n_head) + "/" + std::to_string(c.kv_heads()) + " " + std::to_string(c.kv_k_dim()) + "/" +
-         std::to_string(c.kv_v_dim()) + " " + dtype_name(type);
-}
-
 Json rates_json(const MachineRates& r) {
-  Json j = Json::object();
-  Json read = Json::array(), types = Json::array(), attention = Json::array();
+  Json j = Json::object(), read = Json::array();
   for (double x : r.read_bytes_per_s) read.push(x);
-  for (const TypeRate& t : r.types) {
-    Json e = Json::object();
-    e.set("type", dtype_name(t.type)).set("id", static_cast<uint32_t>(t.type));
-    e.set("decode_bytes_per_s", t.decode_bytes_per_s).set("prefill_ops_per_s", t.prefill_ops_per_s).set("cols", t.cols);
-    types.push(std::move(e));
-  }
-  for (const AttentionRate& a : r.attention) {
-    Json e = Json::object();
-    e.set("shape", a.shape).set("decode_bytes_per_s", a.decode_bytes_per_s);
-    e.set("prefill_ops_per_s", a.prefill_ops_per_s);
-    attention.push(std::move(e));
-  }
   j.set("machine", r.machine).set("read_bytes_per_s", std::move(read)).set("int8_ops_per_s", r.int8_ops_per_s);
-  j.set("matrix_call_s", r.matrix_call_s).set("small_call_s", r.small_call_s);
-  j.set("types", std::move(types)).set("attention", std::move(attention));
+  j.set("matrix_call_s", r.matrix_call_s).set("token_s", r.token_s).set("token_s_per_key", r.token_s_per_key);
+  j.set("prompt_s", r.prompt_s).set("prompt_s_per_key", r.prompt_s_per_key);
   return j;
 }
 
 std::optional<MachineRates> rates_from_json(const Json& j) {
   MachineRates r;
-  const auto number = [](const Json& o, const char* key) {
-    const Json* v = o.find(key);
+  const auto number = [&](const char* key) {
+    const Json* v = j.find(key);
     return v != nullptr && v->is_number() ? v->as_double() : 0.0;
   };
   const Json* machine = j.find("machine");
   const Json* read = j.find("read_bytes_per_s");
-  const Json* types = j.find("types");
-  const Json* attention = j.find("attention");
-  if (machine == nullptr || !machine->is_string() || read == nullptr || !read->is_array() || types == nullptr ||
-      !types->is_array() || attention == nullptr || !attention->is_array())
-    return std::nullopt;
+  if (machine == nullptr || !machine->is_string() || read == nullptr || !read->is_array()) return std::nullopt;
   r.machine = machine->as_string();
   for (const Json& x : read->as_array())
     if (x.is_number()) r.read_bytes_per_s.push_back(x.as_double());
-  r.int8_ops_per_s = number(j, "int8_ops_per_s");
-  r.matrix_call_s = number(j, "matrix_call_s");
-  r.small_call_s = number(j, "small_call_s");
-  for (const Json& t : types->as_array()) {
-    const double id = number(t, "id");
-    if (id < 0 || id > 4e9 || find_dtype(static_cast<uint32_t>(id)) == nullptr) continue;
-    r.types.push_back({static_cast<DType>(static_cast<uint32_t>(id)), number(t, "decode_bytes_per_s"),
-                       number(t, "prefill_ops_per_s"), static_cast<int64_t>(number(t, "cols"))});
-  }
-  for (const Json& a : attention->as_array()) {
-    const Json* shape = a.find("shape");
-    if (shape != nullptr && shape->is_string())
-      r.attention.push_back({shape->as_string(), number(a, "decode_bytes_per_s"), number(a, "prefill_ops_per_s")});
-  }
-  if (r.read_bytes_per_s.empty() || r.read_median() <= 0) return std::nullopt;
+  r.int8_ops_per_s = number("int8_ops_per_s");
+  r.matrix_call_s = number("matrix_call_s");
+  r.token_s = number("token_s");
+  r.token_s_per_key = number("token_s_per_key");
+  r.prompt_s = number("prompt_s");
+  r.prompt_s_per_key = number("prompt_s_per_key");
+  if (r.read_bytes_per_s.empty() || r.read_median() <= 0 || r.token_s <= 0) return std::nullopt;
   return r;
 }
 
@@ -289,64 +170,30 @@ void write_json_file(const fs::path& path, const Json& json) {
 Result<MachineRates> machine_rates(const ModelFacts& facts, DType type_k, const RateRequest& request,
                                    const fs::path& cache) {
   const int n_threads = request.n_threads > 0 ? request.n_threads : available_cpus();
-  const MachineState state = read_machine_state();
-  const std::string machine =
-      state.cpu + ", " + std::to_string(n_threads) + " threads, " + request.cpu_isa + ", " + request.version;
-  MachineRates rates;
+  const std::string machine = read_machine_state().cpu + ", " + std::to_string(n_threads) + " threads, " +
+                              request.cpu_isa + ", " + request.version;
+  const std::string key = speed_key(facts, type_k);
   Json kept = cache.empty() ? Json() : read_json_file(cache);
-  if (!kept.is_object()) kept = Json::object();
-  if (const Json* mine = kept.find(machine); mine != nullptr && !request.fresh)
-    if (auto parsed = rates_from_json(*mine)) rates = std::move(*parsed);
-  rates.machine = machine;
-
-  // The widths that matter: every type and row length with a fiftieth of the bytes, and every type once.
-  std::map<std::pair<DType, int64_t>, uint64_t> bytes_of;
-  for (const TensorFact& t : facts.tensors)
-    if (t.rows > 1 && !t.lookup) bytes_of[{t.dtype, t.cols}] += t.bytes;
-  std::set<std::pair<DType, int64_t>> wanted;
-  int64_t widest = 1, narrowest = INT64_MAX;
-  for (const auto& [key, n] : bytes_of) {
-    const TypeRate* kept_rate = rates.find(key.first, key.second);
-    const bool small_share = n * 50 < facts.weights();
-    const bool same = kept_rate != nullptr && (small_share || kept_rate->cols == key.second);
-    const bool other =
-        small_share && std::any_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == key.first; });
-    if (same || other) continue;
-    wanted.insert(key);
-    widest = std::max(widest, key.second);
-    narrowest = std::min(narrowest, key.second);
-  }
-  const bool attention = rates.find_attention(attention_shape(facts.config, type_k)) == nullptr;
-  if (wanted.empty() && !attention && rates.read_median() > 0) return rates;
-
+  const Json* of_machine = kept.is_object() ? kept.find(machine) : nullptr;
+  if (of_machine != nullptr && of_machine->is_object() && !request.fresh)
+    if (const Json* mine = of_machine->find(key); mine != nullptr)
+      if (auto parsed = rates_from_json(*mine)) return std::move(*parsed);
   if (request.kept_only) return Error(ErrorCode::kRuntime, "this machine has not been probed for such a model");
-  const size_t bytes =
-      std::clamp<uint64_t>(2 * backend::last_level_cache_bytes(), uint64_t{64} << 20, uint64_t{256} << 20);
-  DSR1_TRY(auto probe, backend::CpuProbe::create(n_threads, bytes));
-  if (wanted.empty()) widest = narrowest = kProbeCols;
-  DSR1_TRY(Workbench bench, Workbench::create(request, n_threads, facts.config, widest, narrowest, bytes));
-  const double s = request.seconds_each;
-  bench.probe = probe.get();
-  std::vector<TypeRate> types;
-  std::vector<AttentionRate> shapes;
-  for (const auto& [t, cols] : wanted) types.push_back(bench.measure(t, cols, s));
-  if (attention) shapes.push_back(bench.measure_attention(facts.config, type_k, s));
-  if (bench.read.empty()) bench.read.push_back(probe->read_bytes_per_s(s / 2));
-  if (rates.int8_ops_per_s == 0) rates.int8_ops_per_s = probe->int8(s / 2).per_second;
-  if (rates.matrix_call_s == 0) bench.measure_calls(&rates);
-  // What was kept was measured at another bandwidth: it is restated at today's.
-  const double then = rates.read_median(), now = median(bench.read);
-  for (TypeRate& t : rates.types) t.decode_bytes_per_s *= now / then;
-  for (AttentionRate& a : rates.attention) a.decode_bytes_per_s *= now / then;
-  for (TypeRate& t : types) t.decode_bytes_per_s *= now;
-  for (AttentionRate& a : shapes) a.decode_bytes_per_s *= now;
-  rates.types.insert(rates.types.end(), types.begin(), types.end());
-  rates.attention.insert(rates.attention.end(), shapes.begin(), shapes.end());
-  rates.read_bytes_per_s = bench.read;
-  DSR1_TRY_STATUS(bench.ops->sync());
+  MachineRates rates;
+  rates.machine = machine;
+  DSR1_TRY_STATUS(measure(facts, type_k, request, n_threads, &rates));
   if (!cache.empty()) {
-    kept.set(machine, rates_json(rates));
-    write_json_file(cache, kept);
+    // Figures of other versions of the program are of no use to it.
+    Json file = Json::object(), all = Json::object();
+    if (kept.is_object())
+      for (const auto& [name, figures] : kept.as_object())
+        if (name != machine && name.ends_with(request.version)) file.set(name, figures);
+    if (of_machine != nullptr && of_machine->is_object() && of_machine->as_object().size() < kMostKept)
+      for (const auto& [k, v] : of_machine->as_object())
+        if (k != key) all.set(k, v);
+    all.set(key, rates_json(rates));
+    file.set(machine, std::move(all));
+    write_json_file(cache, file);
   }
   return rates;
 }

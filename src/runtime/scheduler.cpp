@@ -112,7 +112,7 @@ bool Scheduler::begin(Slot& slot, SequenceRequest request, const DoneFn& done) {
 // The first rows of `source` that are also the first of `slot`'s prompt, whether they are there already or will be.
 int64_t Scheduler::shareable(const Slot& source, const Slot& slot) const {
   const bool mla = engine_.config().is_mla();
-  const bool expanded = slot.request.prompt.size() >= kMlaExpandedMin;
+  const bool expanded = engine_.expanded_form(0, slot.request.prompt.size());
   if (mla && source.expanded != expanded) return 0;
   const bool fills = source.generator && source.reading && &source != &slot;
   const std::span<const int32_t> tokens =
@@ -153,7 +153,7 @@ void Scheduler::look_for_prefix(Slot& slot) {
     have = 0;
     slot.session->rewind(0);
   }
-  slot.expanded = slot.request.prompt.size() >= kMlaExpandedMin;
+  slot.expanded = engine_.expanded_form(0, slot.request.prompt.size());
   slot.prompt_rows = have;
   slot.generator->timings().cache_n = have;
   slot.due = std::span<const int32_t>(slot.request.prompt).subspan(static_cast<size_t>(have));

@@ -219,14 +219,33 @@ TEST(Config, ATensorMissingOrOfAWrongShapeIsRefusedByName) {
           s, [&](GgufWriter& w) { w.without_tensor(name); }, &error);
       // Without one of k_b and v_b a file is a damaged split layout.
       EXPECT_NE(error.find(name), std::string::npos) << arch << " without " << name << ": " << error;
+      EXPECT_NE(error.find("is missing, expected with shape ["), std::string::npos) << error;
       error.clear();
       bool square = false;
       run(
           s, [&](GgufWriter& w) { square = !w.transpose_tensor(name); }, &error);
       if (square) continue;  // no shape tells
       EXPECT_NE(error.find(name), std::string::npos) << arch << " transposed " << name << ": " << error;
+      const bool experts = error.find(" experts of shape [") != std::string::npos;  // split along what is not theirs
+      EXPECT_TRUE(experts || error.find(" has shape [") != std::string::npos) << error;
+      EXPECT_NE(error.find(experts ? " of shape [" : ", expected ["), std::string::npos) << error;
     }
   }
+}
+
+TEST(Config, AStackOfExpertsOfAnotherNumberIsRefusedWithBothShapes) {
+  std::string error;
+  run(
+      deepseek(),
+      [&](GgufWriter& w) {
+        // The router says 16, one of the stacks holds 8.
+        w.without_tensor("blk.1.ffn_up_exps.weight");
+        w.tensor_f32("blk.1.ffn_up_exps.weight", {8, 32, 64}, std::vector<float>(size_t{64} * 32 * 8));
+      },
+      &error);
+  EXPECT_NE(error.find("blk.1.ffn_up_exps.weight holds 8 experts of shape [32, 64], expected 16 of shape [32, 64]"),
+            std::string::npos)
+      << error;
 }
 
 TEST(Config, R1FilesWithoutGroupKeysRouteWithTheOfficialGroups) {

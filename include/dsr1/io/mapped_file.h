@@ -12,11 +12,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <string>
 
 #include "dsr1/base/result.h"
+#include "dsr1/io/bulk_read.h"
 #include "dsr1/tensor/tensor.h"
 
 namespace dsr1::io {
@@ -27,9 +27,9 @@ class MappedFile {
 
   MappedFile() = default;
   // kRead: also kDoesNotFit where memory lacks, kRuntime where the disk fails.
-  // on_read (kRead): called with the bytes of each part that was read.
+  // on_read hears of bytes read so.
   static Result<MappedFile> open(const std::filesystem::path& path, Mode mode = Mode::kMap,
-                                 const std::function<void(uint64_t)>& on_read = {});
+                                 const BytesReadFn& on_read = {});
   ~MappedFile();
   MappedFile(MappedFile&& o) noexcept { *this = std::move(o); }
   MappedFile& operator=(MappedFile&& o) noexcept;
@@ -43,8 +43,6 @@ class MappedFile {
   // be had).
   void will_need(uint64_t offset, uint64_t length) const;
   void populate(uint64_t offset, uint64_t length) const;
-  // The share of the file in memory, from up to 256 places in it; 1 where it was read or the system does not tell.
-  double resident_share() const;
   void dont_need(uint64_t offset, uint64_t length) const;  // the system may drop these pages first
 
  private:

@@ -34,7 +34,7 @@ struct OpenOptions {
   bool allow_truncated = false;
   // false: read all files into memory after checking them (--no-mmap).
   bool use_mmap = true;
-  std::function<void(uint64_t)> on_read = {};  // without mmap: bytes of each part that was read
+  BytesReadFn on_read = nullptr;  // of that reading
 };
 
 class ModelFile {
@@ -48,6 +48,8 @@ class ModelFile {
   };
 
   static Result<ModelFile> open(const std::filesystem::path& path, const OpenOptions& options = {});
+  // Tensors that lie in the caller's memory, as a model without a file and without metadata.
+  static Result<ModelFile> in_memory(std::vector<TensorInfo> tensors);
   ModelFile(ModelFile&&) = default;
   ModelFile& operator=(ModelFile&&) = default;
 
@@ -80,9 +82,8 @@ class ModelFile {
   // What is not there although the headers promise it, one line each; empty unless allow_truncated was used.
   const std::vector<std::string>& gaps() const { return gaps_; }
 
-  // Read-ahead hints for one tensor (MappedFile::will_need, populate).
+  // A read-ahead hint for one tensor (MappedFile::will_need).
   void will_need(const TensorInfo& t) const { mappings_[t.file].will_need(t.offset, t.bytes); }
-  void populate(const TensorInfo& t) const { mappings_[t.file].populate(t.offset, t.bytes); }
   const MappedFile& mapping(uint32_t file) const { return mappings_[file]; }
 
  private:

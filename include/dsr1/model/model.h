@@ -54,6 +54,8 @@ class Model {
  public:
   static Result<std::unique_ptr<Model>> load(const io::ModelFile& file, const LoadOptions& options = {});
 
+  // From a configuration that is known already: tensors are bound as load() binds them, metadata are not read.
+  static Result<std::unique_ptr<Model>> assemble(const ModelConfig& config, const io::ModelFile& file);
   // Moves all weights into the memory of a backend that wants them there (Ops::places_weights): from then on only that
   // backend computes this model. Before the model is shared.
   Status place(ops::Ops& ops);
@@ -76,6 +78,7 @@ class Model {
 
  private:
   friend class TensorBinder;
+  Status bind(const io::ModelFile& file, const LoadOptions& options);
   ModelConfig config_;
   Weights weights_;
   const Architecture* arch_ = nullptr;

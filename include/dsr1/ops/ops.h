@@ -163,6 +163,8 @@ class Ops {
   virtual ~Ops() = default;
   virtual const char* name() const = 0;                 // "cpu (avx512_vnni, 2 threads)"
   virtual size_t workspace_bytes() const { return 0; }  // host memory held beside the model's scratch
+  // Experts are read from a mapped file that memory cannot hold: ask the system for chosen ones ahead of their use.
+  virtual void expect_paging() {}
   // Finishes queued work; the first error since the last sync.
   virtual Status sync() { return {}; }
 

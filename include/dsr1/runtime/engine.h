@@ -69,10 +69,6 @@ class Session {
   bool on_host_ = true;
 };
 
-// A prompt of at least this many tokens uses MLA's expanded form (fewer operations a token), a shorter one and every
-// generated token the absorbed form (fewer bytes). Depends on the request alone, never on the batch around it.
-inline constexpr size_t kMlaExpandedMin = 32;
-
 // Tokens to append to one session in one pass.
 struct Work {
   Session* session = nullptr;
@@ -115,6 +111,10 @@ class Engine {
   DType type_v() const;
 
   Result<std::unique_ptr<Session>> new_session();
+  // Whether a prompt (or what a conversation adds) of n tokens after `before` others takes MLA's expanded form, which
+  // has fewer operations a token, rather than the absorbed one of short prompts and generated tokens, which reads less.
+  // Depends on the request alone, never on the batch around it.
+  bool expanded_form(int64_t before, size_t n) const;
   // Gives `to` the first n tokens of `from` with their cache, instead of what it held. n <= from.n_past().
   void copy_prefix(Session& to, const Session& from, int64_t n);
 

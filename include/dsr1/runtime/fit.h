@@ -69,10 +69,6 @@ Fit fit_model(const ModelFacts& facts, const Machine& machine, const FitRequest&
 Prediction predict_on(const MachineRates& rates, const Fit& fit, double context, int64_t n_prompt,
                       double now_over_then = 1, const std::vector<double>& past_ratios = {},
                       double disk_bytes_per_s = 0);
-// Seconds of one generated token on a machine of these rates, and of one prompt of n tokens.
-double decode_seconds(const MachineRates& rates, const ModelFacts& facts, DType type_k, DType type_v, double context);
-double prefill_seconds(const MachineRates& rates, const ModelFacts& facts, DType type_k, int64_t n_prompt);
-
 // The object of `fit --json`.
 Json fit_json(const Fit& fit);
 

@@ -1,5 +1,8 @@
 // The CPU backend's Ops: cuts each op into ranges for the thread pool and calls the kernel table. All arithmetic that
 // decides a result is in the kernels; nothing here depends on how the work was cut.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -33,6 +36,20 @@ Matrix matrix(const TensorView& w) {
 
 // Tokens of one attention task during prefill: enough query rows to reuse each K row, few enough to balance threads.
 constexpr int64_t kAttentionTokens = 16;
+
+// Experts asked for ahead of their use where they are paged: enough to keep a disk's queue full (R1's take 25 MB each),
+// few enough that memory keeps them until they are used.
+constexpr int64_t kExpertsAhead = 16;
+
+// Starts reading a matrix that lies in a mapped file; faults would fetch it a few pages at a time, each waited for. The
+// system cuts one request to the disk's read-ahead, often 128 KiB, hence the steps.
+void read_ahead(const TensorView& w) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  constexpr uintptr_t kStep = uintptr_t{128} << 10;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(w.data), end = begin + w.bytes();
+  for (uintptr_t at = begin / page * page; at < end; at += kStep)
+    madvise(reinterpret_cast<void*>(at), std::min(kStep, end - at), MADV_WILLNEED);
+}
 
 class CpuOps final : public ops::Ops {
  public:
@@ -87,6 +104,7 @@ class CpuOps final : public ops::Ops {
 
   const char* name() const override { return name_.c_str(); }
   size_t workspace_bytes() const override { return workspace_.size(); }
+  void expect_paging() override { paging_ = true; }
 
   void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {
     const Matrix m = matrix(table);
@@ -342,6 +360,17 @@ class CpuOps final : public ops::Ops {
       begin += n;
     }
     const auto n_active = static_cast<int64_t>(active_.size());
+    const auto ask = [&](int64_t i, bool gate_and_up, bool down) {
+      if (!paging_ || i >= n_active) return;
+      const size_t expert = active_[static_cast<size_t>(i)].expert;
+      if (gate_and_up) {
+        read_ahead(e.gate[expert]);
+        read_ahead(e.up[expert]);
+      }
+      if (down) read_ahead(e.down[expert]);
+    };
+    const bool few_experts = n_active <= kExpertsAhead;
+    for (int64_t i = 0; i < kExpertsAhead; ++i) ask(i, true, few_experts);
     place_activations(gate_format, n_embd);
     const bool few = pairs <= 16;  // then the copies are not worth waking others for
     for_each(n_active, few, [&](int64_t i, int) {
@@ -351,6 +380,7 @@ class CpuOps final : public ops::Ops {
     });
     const int64_t ff_parts = parts(n_ff);
     pool_.parallel_for(n_active * ff_parts, [&](int64_t task, int t) {
+      if (task % ff_parts == 0) ask(task / ff_parts + kExpertsAhead, true, false);
       const ActiveExpert& a = active_[static_cast<size_t>(task / ff_parts)];
       const Range r = part_range(n_ff, task % ff_parts);
       float *g = s.gate.row(a.begin), *up = s.up.row(a.begin);
@@ -367,8 +397,10 @@ class CpuOps final : public ops::Ops {
       k_.prepare_activations(down_format, s.gate.row(a.begin), s.gate.stride, nullptr, n_ff, a.n, a.acts, 0,
                              k_.activation_units(down_format, n_ff, a.n));
     });
+    for (int64_t i = 0; i < kExpertsAhead; ++i) ask(i, false, !few_experts);
     const int64_t embd_parts = parts(n_embd);
     pool_.parallel_for(n_active * embd_parts, [&](int64_t task, int t) {
+      if (task % embd_parts == 0) ask(task / embd_parts + kExpertsAhead, false, true);
       const ActiveExpert& a = active_[static_cast<size_t>(task / embd_parts)];
       const Range r = part_range(n_embd, task % embd_parts);
       k_.matmul(matrix(e.down[a.expert]), r.begin, r.end, a.acts, a.n, s.down.row(a.begin), s.down.stride,
@@ -529,6 +561,7 @@ class CpuOps final : public ops::Ops {
     int64_t begin, n;  // its rows among the sorted pairs
     std::byte* acts;
   };
+  bool paging_ = false;
   std::vector<ActiveExpert> active_;  // of the running moe_ffn; reserved once
   int64_t acts_bytes_ = 0, expert_bytes_ = 0, thread_bytes_ = 0, partials_bytes_ = 0;
 };

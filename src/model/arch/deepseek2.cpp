@@ -57,7 +57,7 @@ void configure(ConfigReader& k, const io::ModelFile& file, const LoadOptions& op
   }
   c.n_layer -= c.n_layer_mtp;  // block_count counts them
 
-  c.q_lora_rank = static_cast<int>(k.integer("attention.q_lora_rank", 0, 1, 1 << 17));
+  c.q_lora_rank = static_cast<int>(k.integer("attention.q_lora_rank", 0, 0, 1 << 17));
   c.kv_lora_rank = static_cast<int>(k.required("attention.kv_lora_rank", 1, 1 << 16));
   c.qk_rope_dim = static_cast<int>(k.required("rope.dimension_count", 2, 4096));
   // Split-MLA files say 576/512 (the latent row) in key_length/value_length and the true sizes in the _mla keys.

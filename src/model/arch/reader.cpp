@@ -154,8 +154,9 @@ void TensorBinder::experts(std::vector<TensorView>& field, const std::string& na
   if (found->size() != static_cast<size_t>(n_expert)) {
     return fail(found->empty()
                     ? "tensor " + name + " is missing, expected with shape " + shape_text({n_expert, rows, cols})
-                    : "tensor " + name + " holds " + std::to_string(found->size()) + " experts, expected " +
-                          std::to_string(n_expert));
+                    : "tensor " + name + " holds " + std::to_string(found->size()) + " experts of shape " +
+                          found->front().shape_text() + ", expected " + std::to_string(n_expert) + " of shape " +
+                          shape_text({rows, cols}));
   }
   for (const TensorView& t : *found)
     if (!check(name, t, {rows, cols})) return;

@@ -100,38 +100,46 @@ TEST(WhatIf, TheJsonIsTheContractsAndUnknownSpeedsAreNull) {
   EXPECT_EQ(p.find("limit")->as_string(), "vram_bandwidth");
 }
 
-runtime::MachineRates simple_rates() {
+// A machine that reads 20 GB/s and does `f` at exactly that.
+runtime::MachineRates simple_rates(const runtime::Fit& f) {
   runtime::MachineRates r;
   r.machine = "m";
   r.read_bytes_per_s = {20e9, 20e9};
-  r.types = {{DType::kQ4_K, 20e9, 1e12}, {DType::kQ6_K, 20e9, 1e12}, {DType::kF32, 20e9, 1e12}};
+  r.token_s = runtime::weight_bytes_per_token(f.facts) / 20e9;
+  r.token_s_per_key = runtime::kv_bytes_read(f.facts, f.type_k, f.type_v, 1) / 20e9;
+  r.prompt_s = 1e-3;
+  r.prompt_s_per_key = 1e-6;
   return r;
 }
 
 TEST(WhatIf, RatesOfTheMachineMakeThePredictionAndPastErrorsItsInterval) {
-  const runtime::MachineRates rates = simple_rates();
   runtime::Fit f = fit_on("deepseek-r1:7b", {"ram=64GiB,80GB/s"});
+  const runtime::MachineRates rates = simple_rates(f);
   const auto p = runtime::predict_on(rates, f, 0, 512);
   EXPECT_NEAR(p.decode.mid, 20e9 / static_cast<double>(f.plan.weights_needed), 0.02);
   EXPECT_EQ(p.decode_limit, "ram_bandwidth");
-  EXPECT_NEAR(p.prefill.mid, 1e12 / runtime::matrix_operations(f.facts, false), 2);
+  EXPECT_NEAR(p.prefill.mid, 512 / (512 * 1e-3 + 1e-6 * 512 * 256), 1e-9);
+  const double deep = 1 / runtime::predict_on(rates, f, 1000, 512).decode.mid - 1 / p.decode.mid;
+  EXPECT_NEAR(deep, 1000 * rates.token_s_per_key, 1e-9);
   // Memory that is half as fast now halves it; five receipts that say "90 % of it, give or take" shift it.
   EXPECT_NEAR(runtime::predict_on(rates, f, 0, 512, 0.5).decode.mid, p.decode.mid / 2, 1e-9);
   const auto learnt = runtime::predict_on(rates, f, 0, 512, 1, {0.88, 0.89, 0.90, 0.91, 0.92});
   EXPECT_NEAR(learnt.decode.mid, p.decode.mid * 0.90, 1e-9);
   EXPECT_NEAR(learnt.decode.low, p.decode.mid * 0.88, 1e-9);
-  // A kernel three times slower than memory is named as the limit.
+  // A token that takes three times what memory needs is limited by arithmetic, and faster memory takes away its share.
   runtime::MachineRates slow = rates;
-  for (auto& t : slow.types) t.decode_bytes_per_s /= 3;
+  slow.token_s *= 3;
   EXPECT_EQ(runtime::predict_on(slow, f, 0, 512).decode_limit, "int8");
+  EXPECT_NEAR(1 / runtime::predict_on(slow, f, 0, 512, 2).decode.mid, rates.token_s * 2.5, 1e-9);
 }
 
 TEST(WhatIf, RatesAndReceiptsSurviveTheirFiles) {
-  const runtime::MachineRates rates = simple_rates();
+  const runtime::MachineRates rates = simple_rates(fit_on("deepseek-r1:7b", {"ram=64GiB,80GB/s"}));
   const auto back = runtime::rates_from_json(runtime::rates_json(rates));
   ASSERT_TRUE(back);
-  EXPECT_EQ(back->types.size(), 3u);
-  EXPECT_EQ(back->find(DType::kQ6_K)->prefill_ops_per_s, 1e12);
+  EXPECT_EQ(back->read_bytes_per_s, rates.read_bytes_per_s);
+  EXPECT_EQ(back->decode_seconds(100), rates.decode_seconds(100));
+  EXPECT_EQ(back->prefill_seconds(100), rates.prefill_seconds(100));
   EXPECT_FALSE(runtime::rates_from_json(Json::object()));
   const auto dir = temp_dir() / "receipts";
   runtime::store_receipt(dir, {"m", "model", "tg", 10, 9});
@@ -151,18 +159,19 @@ TEST(WhatIf, AProbeOfThisMachineIsKeptAndAskedForOnlyOnce) {
   const ModelFacts f = runtime::facts_of(*file, **model, false);
   runtime::RateRequest r;
   r.n_threads = 1;
-  r.seconds_each = 0.002;
+  r.seconds = 0.02;
   const auto cache = temp_dir() / "rates" / "rates.json";
   r.kept_only = true;
   EXPECT_FALSE(runtime::machine_rates(f, DType::kF16, r, cache));
   r.kept_only = false;
   const auto measured = runtime::machine_rates(f, DType::kF16, r, cache);
   ASSERT_TRUE(measured) << measured.error().text();
-  EXPECT_GT(runtime::decode_seconds(*measured, f, DType::kF16, DType::kF16, 100), 0);
+  EXPECT_GT(measured->decode_seconds(100), 0);
+  EXPECT_GT(measured->prefill_seconds(100), 0);
   r.kept_only = true;
   const auto kept = runtime::machine_rates(f, DType::kF16, r, cache);
   ASSERT_TRUE(kept);
-  EXPECT_EQ(kept->find(DType::kF32)->decode_bytes_per_s, measured->find(DType::kF32)->decode_bytes_per_s);
+  EXPECT_EQ(kept->token_s, measured->token_s);
 }
 
 }  // namespace

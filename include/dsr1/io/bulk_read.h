@@ -1,0 +1,25 @@
+// bulk_read: ranges of a file at the speed of the disk: several requests in flight, whoever asks.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+#include "dsr1/base/result.h"
+
+namespace dsr1::io {
+
+struct ReadRange {
+  uint64_t offset = 0, length = 0;
+  std::byte* to = nullptr;  // null: into the system's page cache alone, for a mapping of the file
+};
+
+// Bytes that have been read since the last call; from the calling thread, some twenty times a second.
+using BytesReadFn = std::function<void(uint64_t more)>;
+
+// Reads all ranges, in their order as far as several threads keep one. Refuses (kModel) a file that ends before a range
+// does, (kRuntime) what the disk cannot read.
+Status bulk_read(const std::filesystem::path& path, std::span<const ReadRange> ranges, const BytesReadFn& progress);
+
+}  // namespace dsr1::io

@@ -1,0 +1,104 @@
+#include "dsr1/io/bulk_read.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace dsr1::io {
+namespace {
+
+// Requests in flight and their size: past what single disks need for their full rate, and little enough memory.
+constexpr size_t kReaders = 4;
+constexpr uint64_t kBlock = uint64_t{4} << 20;
+
+struct Reader {
+  int fd;
+  const std::filesystem::path& path;
+  std::vector<ReadRange> blocks;
+  std::atomic<size_t> next{0};
+  std::atomic<uint64_t> done{0};
+  std::mutex mutex;
+  std::condition_variable finished;
+  size_t running = 0;
+  std::optional<Error> error;
+
+  void fail(ErrorCode code, const std::string& message) {
+    const std::lock_guard lock(mutex);
+    if (error) return;
+    error.emplace(code, message);
+    error->context.push_back(path.string());
+  }
+
+  void work() {
+    std::vector<std::byte> discard;
+    for (size_t i = next++; i < blocks.size(); i = next++) {
+      const ReadRange& block = blocks[i];
+      if (block.to == nullptr) discard.resize(kBlock);
+      std::byte* to = block.to != nullptr ? block.to : discard.data();
+      for (uint64_t at = 0; at < block.length;) {
+        const ssize_t n = pread(fd, to + at, block.length - at, static_cast<off_t>(block.offset + at));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+          const uint64_t where = block.offset + at;
+          if (n < 0)
+            fail(ErrorCode::kRuntime, "reading at byte " + std::to_string(where) + " failed: " + std::strerror(errno));
+          else
+            fail(ErrorCode::kModel, "the file was cut short while being read: it ends at " + std::to_string(where) +
+                                        ", bytes up to " + std::to_string(blocks.back().offset + blocks.back().length) +
+                                        " were expected");
+          next = blocks.size();
+          break;
+        }
+        at += static_cast<uint64_t>(n);
+        done += static_cast<uint64_t>(n);
+      }
+    }
+    const std::lock_guard lock(mutex);
+    --running;
+    finished.notify_one();
+  }
+};
+
+}  // namespace
+
+Status bulk_read(const std::filesystem::path& path, std::span<const ReadRange> ranges, const BytesReadFn& progress) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    Error e(ErrorCode::kModel, std::string("cannot be opened: ") + std::strerror(errno));
+    e.context.push_back(path.string());
+    return e;
+  }
+  Reader r{fd, path, {}, {}, {}, {}, {}, 0, {}};
+  for (const ReadRange& range : ranges)
+    for (uint64_t at = 0; at < range.length; at += kBlock)
+      r.blocks.push_back(
+          {range.offset + at, std::min(kBlock, range.length - at), range.to != nullptr ? range.to + at : nullptr});
+  r.running = std::min(kReaders, r.blocks.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0, n = r.running; i < n; ++i) threads.emplace_back([&] { r.work(); });
+  uint64_t reported = 0;
+  std::unique_lock lock(r.mutex);
+  for (bool last = false; !last;) {
+    last = r.finished.wait_for(lock, std::chrono::milliseconds(50), [&] { return r.running == 0; });
+    const uint64_t done = r.done;
+    if (progress && done > reported) progress(done - reported);
+    reported = done;
+  }
+  lock.unlock();
+  for (std::thread& t : threads) t.join();
+  close(fd);
+  if (r.error) return std::move(*r.error);
+  return {};
+}
+
+}  // namespace dsr1::io
