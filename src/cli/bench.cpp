@@ -10,6 +10,7 @@
 #include "dsr1/runtime/bench_compare.h"
 #include "dsr1/runtime/fit.h"
 #include "dsr1/runtime/plot.h"
+#include "dsr1/runtime/rehearsal.h"
 #include "dsr1/runtime/tiers.h"
 #include "file_sink.h"
 #include "input.h"
@@ -95,7 +96,7 @@ class BenchCommand final : public Command {
                     const std::atomic<bool>* cancel);
   Status run_compare() const;
   Status run_tiers() const;
-  void predict(const runtime::MachineRates& rates, const runtime::Bench& bench, BenchRow* row) const;
+  void predict(runtime::MachineRates rates, const runtime::Bench& bench, BenchRow* row) const;
   Status draw() const;
   void give(BenchRow row);
   void finish() const;
@@ -190,12 +191,18 @@ Status BenchCommand::draw() const {
   return write_file(*plot_, runtime::plot_svg(rows_, frontier_rows_));
 }
 
-// What the kept rates say of this test, at the memory bandwidth of its own minutes; and the receipt of it.
-void BenchCommand::predict(const runtime::MachineRates& rates, const runtime::Bench& bench, BenchRow* row) const {
+// What the rates say of this test, at the speed that a rehearsal (or else memory) has in its own minutes; and the
+// receipt of it.
+void BenchCommand::predict(runtime::MachineRates rates, const runtime::Bench& bench, BenchRow* row) const {
   const BenchTest& t = row->test;
   if ((t.n_prompt > 0 && t.n_gen > 0) || (t.n_prompt > 0 && t.n_depth > 0)) return;  // neither one thing nor the other
   const double then = rates.read_median(), now = runtime::median(row->probes.read_bytes_per_s);
-  const double scale = then > 0 && now > 0 ? now / then : 1;
+  double scale = then > 0 && now > 0 ? now / then : 1;
+  if (!row->probes.rehearsed_token_s.empty()) {
+    const double slower = runtime::median(row->probes.rehearsed_token_s) / rates.token_s;
+    for (double* s : {&rates.token_s, &rates.token_s_per_key, &rates.prompt_s, &rates.prompt_s_per_key}) *s *= slower;
+    scale = 1;
+  }
   runtime::Fit fit;
   fit.facts = bench.facts();
   fit.type_k = row->type_k;
@@ -316,6 +323,16 @@ Status BenchCommand::run_engine(const std::string& path, const ModelOptions& opt
         runtime::machine_rates(bench->facts(), bench->engine().type_k(), r, dir.empty() ? dir : dir / "rates.json");
     if (kept) rates = std::move(*kept);
     else if (predict_) return Error(std::move(kept).error());
+  }
+  std::unique_ptr<runtime::Rehearsal> rehearsal;
+  if (rates && predict_) {
+    DSR1_TRY(rehearsal, runtime::Rehearsal::create(bench->facts(), {.cpu_isa = options.cpu_isa,
+                                                                    .n_threads = bench->engine().n_threads(),
+                                                                    .type_k = bench->engine().type_k(),
+                                                                    .n_ctx = 1,
+                                                                    .n_rows = 1,
+                                                                    .n_layer = 0}));
+    bench->rehearse_with([&] { return rehearsal->token(0); });
   }
   for (const BenchTest& t : tests) {
     const std::string label =

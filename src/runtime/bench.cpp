@@ -75,6 +75,7 @@ struct Bench::Impl {
   ModelFacts facts;
   BenchModel model;
   std::unique_ptr<backend::CpuProbe> probe;
+  std::function<double()> rehearsed_token;
   std::vector<int32_t> tokens;
 
   Status prompt(int64_t n) {
@@ -95,6 +96,8 @@ struct Bench::Impl {
     return {};
   }
   void run_probes(bool int8, ProbeSeries* out) {
+    for (const auto begin = Clock::now(); rehearsed_token && seconds_since(begin) < 2 * options.probe_seconds;)
+      out->rehearsed_token_s.push_back(rehearsed_token());
     if (!probe) return;
     out->read_bytes_per_s.push_back(probe->read_bytes_per_s(options.probe_seconds));
     if (int8) {
@@ -122,6 +125,7 @@ Bench::Bench() : impl_(std::make_unique<Impl>()) {}
 Bench::~Bench() = default;
 const Engine& Bench::engine() const { return *impl_->engine; }
 const ModelFacts& Bench::facts() const { return impl_->facts; }
+void Bench::rehearse_with(std::function<double()> token) { impl_->rehearsed_token = std::move(token); }
 backend::CpuProbe* Bench::probe() { return impl_->probe.get(); }
 
 Result<std::unique_ptr<Bench>> Bench::open(const std::string& model, const EngineOptions& engine_options, int n_batch,

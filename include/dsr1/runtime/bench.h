@@ -37,6 +37,7 @@ struct BenchOptions {
 // Samples of the probes that ran between the repetitions, one more than there are repetitions.
 struct ProbeSeries {
   std::vector<double> read_bytes_per_s, int8_per_s, clock_hz;
+  std::vector<double> rehearsed_token_s;  // see Bench::rehearse_with
   std::string int8_how;
 };
 
@@ -95,6 +96,8 @@ class Bench {
   ~Bench();
   // repetition_done: repetitions finished of all.
   Result<BenchRow> run(const BenchTest& test, const ProgressFn& repetition_done = {});
+  // A further probe between repetitions: seconds of one pass of the model's rehearsal.
+  void rehearse_with(std::function<double()> token);
   // Rows at contexts step, 2 step, ... up to last; n_gen tokens are generated at each and forgotten again.
   Status frontier(int64_t step, int64_t last, int64_t n_gen, const std::function<void(const FrontierRow&)>& row);
 
