@@ -178,6 +178,8 @@ std::vector<PublishedCheck> check_published() {
        "DeepSeek-R1-Distill-Qwen-1.5B", "Q4_K_M", machine(0, 0, 0, 16, 65, 1), 41, 44},
       {"llama.cpp b11434, the same", "measured with this project's tools", "DeepSeek-R1-Distill-Qwen-1.5B", "Q8_0",
        machine(0, 0, 0, 16, 65, 1), 25, 28},
+      {"dsr1, 2 threads of a Zen 4 server (32 GB/s)", "docs/cpu-performance.md, section 5",
+       "DeepSeek-R1-Distill-Qwen-1.5B", "Q4_K_M", machine(0, 0, 0, 16, 32, 1), 20.4, 20.8},
   };
   std::vector<PublishedCheck> checks;
   for (const PublishedSpeed& p : published) {
