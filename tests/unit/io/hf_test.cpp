@@ -371,7 +371,8 @@ TEST_F(Fp8, MissingScalesAreRefusedByName) {
   weight({4, 4});
   EXPECT_HAS(refusal(d),
              "'model.layers.0.self_attn.o_proj.weight' is F8_E4M3 and its scales "
-             "'model.layers.0.self_attn.o_proj.weight_scale_inv' are missing, expected F32 [1, 1] for a weight of shape [4, 4]");
+             "'model.layers.0.self_attn.o_proj.weight_scale_inv' are missing, expected F32 [1, 1] for a weight of "
+             "shape [4, 4]");
 }
 TEST_F(Fp8, ScalesOfTheWrongShapeAreRefusedWithBothShapes) {
   weight({129, 300});
