@@ -35,7 +35,7 @@ std::optional<Seconds> predict(const runtime::Engine& engine, const Sums& s, int
   auto rates = runtime::machine_rates(facts, engine.type_k(), request, dir.empty() ? dir : dir / "rates.json");
   if (!rates) {  // measured in a hurry, and not kept
     request.kept_only = false;
-    request.seconds_each = 0.05;
+    request.seconds = 1;
     rates = runtime::machine_rates(facts, engine.type_k(), request, {});
   }
   if (!rates || s.sequences == 0) return {};
@@ -43,11 +43,10 @@ std::optional<Seconds> predict(const runtime::Engine& engine, const Sums& s, int
   const double rows = static_cast<double>(s.sequences), together = std::min<double>(n_parallel, rows);
   const double context = static_cast<double>(prompt) + static_cast<double>(s.most) / rows / 2;
   // A pass of several rows takes as long as one row does (weights are read once), or as its arithmetic.
-  const double one = runtime::decode_seconds(*rates, facts, engine.type_k(), engine.type_v(), context);
-  const double sums = runtime::prefill_seconds(*rates, facts, engine.type_k(), 512) / 512 * together;
+  const double one = rates->decode_seconds(context);
+  const double sums = rates->prefill_seconds(512) / 512 * together;
   Seconds out;
-  out.prompts = runtime::prefill_seconds(*rates, facts, engine.type_k(), prompt) / static_cast<double>(prompt) *
-                static_cast<double>(s.read);
+  out.prompts = rates->prefill_seconds(prompt) / static_cast<double>(prompt) * static_cast<double>(s.read);
   out.answers = static_cast<double>(s.most) / together * std::max(one, sums);
   return out;
 }
