@@ -51,7 +51,7 @@ int available_cpus() {
   return std::max(n, 1);
 }
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads) {
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads), tasks_(static_cast<size_t>(std::max(n_threads, 1))) {
   DSR1_CHECK(n_threads >= 1, "a pool needs a thread");
   // With more threads than cores a spinning thread only keeps the one it waits for from running.
   spin_limit_ = n_threads <= available_cpus() ? kSpinPauses : 0;
@@ -66,6 +66,11 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (auto& t : threads_) t.join();
+}
+
+void ThreadPool::wait_a_little(int thread, int step) {
+  if (const Idle idle = idle_.load(std::memory_order_acquire); idle != nullptr) idle(idle_context_, thread, step);
+  cpu_relax();
 }
 
 void ThreadPool::publish(bool everyone) {
@@ -100,8 +105,12 @@ void ThreadPool::tasks_erased(int64_t n, Task task, void* context) {
   }
   task_ = task;
   context_ = context;
-  n_tasks_ = n;
-  next_.store(0, std::memory_order_relaxed);
+  DSR1_CHECK(n < (int64_t{1} << 31), "too many tasks");
+  for (int t = 0; t < n_threads_; ++t) {
+    const auto begin = static_cast<uint64_t>(first_task(n, t, n_threads_));
+    const auto end = static_cast<uint64_t>(first_task(n, t + 1, n_threads_));
+    tasks_[static_cast<size_t>(t)].range.store(begin << 32 | end, std::memory_order_relaxed);
+  }
   active_.store(1, std::memory_order_release);  // opens the job: what stands above is seen by whoever joins
   publish(/*everyone=*/false);
   work_on_tasks(0);
@@ -110,15 +119,31 @@ void ThreadPool::tasks_erased(int64_t n, Task task, void* context) {
   for (int spins = 0; !active_.compare_exchange_weak(alone, 0, std::memory_order_acq_rel); ++spins) {
     alone = 1;
     if (spins < spin_limit_ * 16) {
-      cpu_relax();
+      wait_a_little(0, spins);
     } else {
       std::this_thread::yield();
     }
   }
 }
 
+// The first or last task of those left to thread `from`; false when none is.
+bool ThreadPool::take(int from, bool last, int64_t& task) {
+  std::atomic<uint64_t>& range = tasks_[static_cast<size_t>(from)].range;
+  uint64_t r = range.load(std::memory_order_relaxed);
+  for (;;) {
+    const uint64_t begin = r >> 32, end = r & 0xffffffffu;
+    if (begin >= end) return false;
+    const uint64_t left = last ? begin << 32 | (end - 1) : (begin + 1) << 32 | end;
+    task = static_cast<int64_t>(last ? end - 1 : begin);
+    if (range.compare_exchange_weak(r, left, std::memory_order_relaxed)) return true;
+  }
+}
+
 void ThreadPool::work_on_tasks(int thread) {
-  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_tasks_;) task_(context_, i, thread);
+  int64_t i = 0;
+  while (take(thread, /*last=*/false, i)) task_(context_, i, thread);
+  for (int other = 1; other < n_threads_; ++other)
+    while (take((thread + other) % n_threads_, /*last=*/true, i)) task_(context_, i, thread);
 }
 
 void ThreadPool::worker(int index) {
@@ -126,8 +151,8 @@ void ThreadPool::worker(int index) {
   for (;;) {
     int spins = 0;
     while (generation_.load(std::memory_order_acquire) == seen && !stop_.load(std::memory_order_relaxed)) {
-      if (++spins < spin_limit_) {
-        cpu_relax();
+      if (spins < spin_limit_) {
+        wait_a_little(index, spins++);
         continue;
       }
       std::unique_lock lock(mutex_);

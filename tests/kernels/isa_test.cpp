@@ -47,7 +47,7 @@ TEST_P(IsaKernels, MatmulOfEveryTypeAndShapeHasTheScalarTwinsBits) {
         const auto w = test::random_weights(type, rows, cols, ++seed);
         const auto x = test::random_activations(41, cols, ++seed);
         const auto all = test::run_matmul(scalar(), w.matrix(), x, 41, rows);
-        for (int64_t n : {1, 2, 3, 5, 12, 13, 41}) {
+        for (int64_t n : {1, 2, 3, 4, 5, 8, 12, 13, 41}) {
           const std::vector<float> expected(all.begin(), all.begin() + n * rows);
           ASSERT_TRUE(same_bits(test::run_matmul(k(), w.matrix(), x, n, 64), expected))
               << dtype_name(type) << " rows " << rows << " cols " << cols << " n " << n;

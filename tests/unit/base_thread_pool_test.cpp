@@ -47,6 +47,63 @@ TEST(ThreadPool, EveryTaskRunsOnceOnAThreadOfItsOwn) {
   }
 }
 
+TEST(ThreadPool, AThreadThatIsHeldUpLeavesItsTasksToTheOthers) {
+  ThreadPool pool(2);
+  for (int64_t held : {0, 49, 50, 99}) {  // the first and last task of either thread
+    std::atomic<int> done{0};
+    pool.parallel_for(100, [&](int64_t task, int) {
+      if (task == held)
+        while (done.load() < 99) std::this_thread::yield();
+      done++;
+    });
+    EXPECT_EQ(done.load(), 100);
+  }
+}
+
+TEST(ThreadPool, ThreadsWalkTheirOwnRunUpwards) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 100; ++round) {
+    std::vector<int64_t> last(3, -1);
+    std::atomic<bool> wrong{false};
+    pool.parallel_for(90, [&](int64_t task, int thread) {
+      const int64_t begin = first_task(90, thread, 3), end = first_task(90, thread + 1, 3);
+      if (task < begin || task >= end) return;  // taken from another
+      int64_t& before = last[static_cast<size_t>(thread)];
+      if (task != (before < 0 ? begin : before + 1)) wrong = true;
+      before = task;
+    });
+    ASSERT_FALSE(wrong.load());
+  }
+}
+
+TEST(ThreadPool, IdleIsCalledByThreadsThatWaitAndStopsWhenAllIsQuiet) {
+  ThreadPool pool(2);
+  if (available_cpus() < 2) GTEST_SKIP() << "a pool with more threads than cores does not spin";
+  struct Calls {
+    std::atomic<int64_t> n{0};
+    std::atomic<bool> wrong{false};
+  } calls;
+  pool.set_idle(
+      [](void* c, int thread, int step) {
+        auto* counted = static_cast<Calls*>(c);
+        counted->n++;
+        if (thread < 0 || thread > 1 || step < 0) counted->wrong = true;
+      },
+      &calls);
+  for (int round = 0; round < 50; ++round)
+    pool.parallel_for(2, [](int64_t task, int) {
+      if (task == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    });
+  EXPECT_GT(calls.n.load(), 0);
+  EXPECT_FALSE(calls.wrong.load());
+  int tries = 0;  // a worker that spins on would count for ever
+  for (int64_t before = -1; before != calls.n.load() && tries < 200; ++tries) {
+    before = calls.n.load();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_LT(tries, 200) << "a worker still spins";
+}
+
 TEST(ThreadPool, TasksAndRunsMayAlternate) {
   ThreadPool pool(4);
   int64_t expected = 0;

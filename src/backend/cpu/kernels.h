@@ -23,6 +23,9 @@ struct Matrix {
   int64_t rows, cols;     // cols: a whole number of blocks, and of 32 for quantized types
   int64_t row_bytes;      // from one row to the next
   const void* scale_inv;  // F8_E4M3: multipliers of 128x128 blocks, [ceil(rows/128), ceil(cols/128)] f32; else null
+  // What the calling thread reads after the rows it was given (null: unknown): its beginning is fetched during the last
+  // of them. Any address: it is never read.
+  const void* next = nullptr;
 };
 
 // How a weight type wants its activations. Quantized types: int8 in groups of 32. Float types: float.

@@ -58,9 +58,20 @@ DSR1_INLINE float scale_at(const uint8_t* scales, int64_t k) {
 
 // ---- few columns ----
 
+// What comes next in memory, fetched into L2 a little with each load. The rows in work are streams of their own.
+struct FloatStream {
+  const uint8_t* at;
+  template <int kBytes>
+  DSR1_MEMBER void fetch() {
+    DSR1_UNROLL
+    for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+    at += kBytes;
+  }
+};
+
 template <class T, int kR, int kN>
 static void few_float(const uint8_t* p, int64_t stride, const uint8_t* const* scales, int64_t k, const float* x,
-                      int64_t ldx, float* y, int64_t ldy, Stream stream) {
+                      int64_t ldx, float* y, int64_t ldy, FloatStream stream) {
   constexpr int kStep = 16 * kR * static_cast<int>(sizeof(typename T::Block));  // bytes of 16 elements of the rows
   float total[kR][kN] = {};
   for (int64_t k0 = 0; k0 < k; k0 += kSegment) {
@@ -126,14 +137,14 @@ static void few_float_rows(const Matrix& w, int64_t row_begin, int64_t row_end, 
     const uint8_t* scales[kR];
     for (int i = 0; i < kR; ++i) scales[i] = scale_row(w, r + i);
     // the rows after these lie next in memory
-    const Stream stream{reinterpret_cast<uintptr_t>(p) +
-                        static_cast<uintptr_t>(r + kR < row_end ? kR * w.row_bytes : 0)};
-    few_float<T, kR, kN>(p, w.row_bytes, scales, w.cols, x, w.cols, y + r, ldy, stream);
+    const uint8_t* after = p + kR * w.row_bytes;
+    if (r + 2 * kR > row_end && w.next != nullptr) after = static_cast<const uint8_t*>(w.next);
+    few_float<T, kR, kN>(p, w.row_bytes, scales, w.cols, x, w.cols, y + r, ldy, FloatStream{after});
   }
   for (; r < row_end; ++r) {
     const uint8_t* scales = scale_row(w, r);
     few_float<T, 1, kN>(data + r * w.row_bytes, w.row_bytes, &scales, w.cols, x, w.cols, y + r, ldy,
-                        Stream{reinterpret_cast<uintptr_t>(data + r * w.row_bytes)});
+                        FloatStream{data + r * w.row_bytes});
   }
 }
 

@@ -103,44 +103,69 @@ DSR1_INLINE F add_minima(const F* min, const int32_t* record, int64_t width, F a
   return acc;
 }
 
-template <quant::Form kForm, bool kU7, int kShift>
-DSR1_INLINE F group_dot(const I* w, const F* scale, const F* min, const int32_t* record, int64_t width, F acc) {
-  const F act_scale = broadcast_f(record + kScaleAt * width);
-  I s = start<kForm, kU7, kShift>(record, width, 0);
-  DSR1_UNROLL
-  for (int i = 0; i < 4; ++i) s = dot<kU7>(s, w[i], broadcast_i(record + i * width));
-  if constexpr (kForm == quant::Form::kHalves) {
-    I t = start<kForm, kU7, kShift>(record, width, 1);
-    DSR1_UNROLL
-    for (int i = 4; i < 8; ++i) t = dot<kU7>(t, w[i], broadcast_i(record + i * width));
-    return fma(fma(to_float(t), scale[1], mul(to_float(s), scale[0])), act_scale, acc);
-  } else {
-    DSR1_UNROLL
-    for (int i = 4; i < 8; ++i) s = dot<kU7>(s, w[i], broadcast_i(record + i * width));
-    return add_minima<kForm>(min, record, width, fma(to_float(s), mul(scale[0], act_scale), acc));
-  }
-}
-
 constexpr int scales_of(quant::Form f) { return f == quant::Form::kHalves ? 2 : 1; }
 constexpr int minima_of(quant::Form f) { return f == quant::Form::kMin ? 1 : f == quant::Form::kHalvesMin ? 2 : 0; }
 
 // ---- few columns: weights straight from the file's blocks ----
 
+// The integer sums of a batch of groups, taking its levels one by one.
+template <class T, int kN>
+struct Dots {
+  static constexpr int kBatch = Source<T>::kBatch, kS = scales_of(T::kForm);
+  const int32_t* record;
+  I sum[kBatch][kS][kN];
+  DSR1_MEMBER void begin(const int32_t* r) {
+    record = r;
+    DSR1_UNROLL
+    for (int i = 0; i < kBatch; ++i) DSR1_UNROLL
+    for (int s = 0; s < kS; ++s) DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      sum[i][s][c] = start<T::kForm, Source<T>::kU7, Source<T>::kShift>(record + kRecord * kN * i + c, kN, s);
+  }
+  DSR1_MEMBER void put(int i, int j, I w) {
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      I& s = sum[i][kS == 2 ? j / 4 : 0][c];
+      s = dot<Source<T>::kU7>(s, w, broadcast_i(record + (kRecord * i + j) * kN + c));
+    }
+  }
+};
+
+// Group i of a batch, finished: its sums enter the chains.
+template <class T, int kN, int batch, int i = 0>
+DSR1_INLINE void add_groups(const typename Source<T>::Head& h, const Dots<T, kN>& dots, F* acc) {
+  constexpr int kBatch = Source<T>::kBatch, kS = scales_of(T::kForm), kM = minima_of(T::kForm);
+  constexpr int g = kBatch * batch + i;
+  const int32_t* record = dots.record + kRecord * kN * i;
+  const F scale = h.template scale<kS * g>();
+  if constexpr (kS == 2) {
+    const F scale1 = h.template scale<2 * g + 1>();
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      acc[c] = fma(fma(to_float(dots.sum[i][1][c]), scale1, mul(to_float(dots.sum[i][0][c]), scale)),
+                   broadcast_f(record + kScaleAt * kN + c), acc[c]);
+  } else {
+    F min[2];
+    if constexpr (kM >= 1) min[0] = h.template min<kM * g>();
+    if constexpr (kM == 2) min[1] = h.template min<kM * g + 1>();
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      const F t = mul(scale, broadcast_f(record + kScaleAt * kN + c));
+      acc[c] = add_minima<T::kForm>(min, record + c, kN, fma(to_float(dots.sum[i][0][c]), t, acc[c]));
+    }
+  }
+  if constexpr (i + 1 < kBatch) add_groups<T, kN, batch, i + 1>(h, dots, acc);
+}
+
 // One block of kLanes rows and kN columns.
 template <class T, int kN, int batch = 0>
 DSR1_INLINE void block_dot(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, const int32_t* record,
                            Stream& stream, F* acc) {
-  constexpr int kBatch = Source<T>::kBatch, kS = scales_of(T::kForm), kM = minima_of(T::kForm);
-  I w[8 * kBatch];
-  Source<T>::template levels<batch>(p, stride, h, stream, w);
-  DSR1_UNROLL
-  for (int i = 0; i < kBatch; ++i) {
-    const int g = kBatch * batch + i;
-    DSR1_UNROLL
-    for (int c = 0; c < kN; ++c)
-      acc[c] = group_dot<T::kForm, Source<T>::kU7, Source<T>::kShift>(w + 8 * i, h.scale + kS * g, h.min + kM * g,
-                                                                      record + kRecord * kN * g + c, kN, acc[c]);
-  }
+  constexpr int kBatch = Source<T>::kBatch;
+  Dots<T, kN> dots;
+  dots.begin(record + kRecord * kN * kBatch * batch);
+  Source<T>::template levels<batch>(p, stride, h, stream, dots);
+  add_groups<T, kN, batch>(h, dots, acc);
   if constexpr (kBatch * (batch + 1) < T::kElements / 32)
     block_dot<T, kN, batch + 1>(p, stride, h, record, stream, acc);
 }
@@ -150,14 +175,15 @@ struct RowTile {  // kLanes rows beginning at base, of which lanes [first, last)
   int first, last;
   const uint8_t* data;
   Stream stream;
-  RowTile(const Matrix& w, int64_t r, int64_t row_end) {
-    base = r + kLanes <= w.rows ? r : w.rows - kLanes;
-    first = static_cast<int>(r - base);
-    last = static_cast<int>(row_end - base < kLanes ? row_end - base : kLanes);
-    data = static_cast<const uint8_t*>(w.data) + base * w.row_bytes;
-    stream.at =
-        reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(r + kLanes < row_end ? kLanes * w.row_bytes : 0);
-  }
+  RowTile(const Matrix& w, int64_t r, int64_t row_end)
+      : base(r + kLanes <= w.rows ? r : w.rows - kLanes),
+        first(static_cast<int>(r - base)),
+        last(static_cast<int>(row_end - base < kLanes ? row_end - base : kLanes)),
+        data(static_cast<const uint8_t*>(w.data) + base * w.row_bytes),
+        stream(r + kLanes < row_end ? data + kLanes * w.row_bytes
+               : w.next != nullptr  ? static_cast<const uint8_t*>(w.next)
+                                    : data,
+               kLanes * w.row_bytes) {}
 };
 
 template <class T, int kN>
@@ -198,25 +224,31 @@ DSR1_INLINE I panel_level(I v) {
   else return sub_b(v, byte_mask(128 >> Source<T>::kShift));
 }
 
+template <class T>
+struct PanelOut {
+  static constexpr int kVector = 4 * kLanes, kGroupBytes = (8 + scales_of(T::kForm) + minima_of(T::kForm)) * kVector;
+  char* to;
+  DSR1_MEMBER void put(int i, int j, I w) { store_i(to + i * kGroupBytes + j * kVector, panel_level<T>(w)); }
+};
+
+template <class T, int g = 0>
+DSR1_INLINE void pack_factors(const typename Source<T>::Head& h, char* out) {
+  constexpr int kS = scales_of(T::kForm), kM = minima_of(T::kForm), kVector = 4 * kLanes;
+  auto* o = reinterpret_cast<float*>(out + 8 * kVector);
+  store_f(o, h.template scale<kS * g>());
+  if constexpr (kS == 2) store_f(o + kLanes, h.template scale<2 * g + 1>());
+  if constexpr (kM >= 1) store_f(o + kS * kLanes, h.template min<kM * g>());
+  if constexpr (kM == 2) store_f(o + (kS + 1) * kLanes, h.template min<kM * g + 1>());
+  if constexpr (g + 1 < T::kElements / 32) pack_factors<T, g + 1>(h, out + PanelOut<T>::kGroupBytes);
+}
+
 template <class T, int batch = 0>
 DSR1_INLINE void pack_block(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, char* out,
                             Stream& stream) {
-  constexpr int kBatch = Source<T>::kBatch, kS = scales_of(T::kForm), kM = minima_of(T::kForm);
-  constexpr int kVector = 4 * kLanes, kGroupBytes = (8 + kS + kM) * kVector;
-  I w[8 * kBatch];
-  Source<T>::template levels<batch>(p, stride, h, stream, w);
-  DSR1_UNROLL
-  for (int i = 0; i < kBatch; ++i) {
-    const int g = kBatch * batch + i;
-    char* o = out + g * kGroupBytes;
-    DSR1_UNROLL
-    for (int j = 0; j < 8; ++j) store_i(o + j * kVector, panel_level<T>(w[8 * i + j]));
-    DSR1_UNROLL
-    for (int s = 0; s < kS; ++s) store_f(reinterpret_cast<float*>(o + (8 + s) * kVector), h.scale[kS * g + s]);
-    DSR1_UNROLL
-    for (int m = 0; m < kM; ++m) store_f(reinterpret_cast<float*>(o + (8 + kS + m) * kVector), h.min[kM * g + m]);
-  }
-  if constexpr (kBatch * (batch + 1) < T::kElements / 32) pack_block<T, batch + 1>(p, stride, h, out, stream);
+  PanelOut<T> panel{out};
+  Source<T>::template levels<batch>(p, stride, h, stream, panel);
+  if constexpr (Source<T>::kBatch * (batch + 1) < T::kElements / 32)
+    pack_block<T, batch + 1>(p, stride, h, out + Source<T>::kBatch * PanelOut<T>::kGroupBytes, stream);
 }
 
 template <class T>
@@ -226,6 +258,7 @@ static void pack_panel(const uint8_t* p, int64_t stride, int64_t blocks, char* o
     typename Source<T>::Head h;
     fetch_next_block<T>(p, stride);
     Source<T>::head(p, stride, h);
+    pack_factors<T>(h, out);
     pack_block<T>(p, stride, h, out, stream);
     p += sizeof(typename T::Block);
     out += kGroupBytes * (T::kElements / 32);
@@ -349,7 +382,7 @@ static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
         for (int64_t i = 0; i < kLanes; ++i)
           __builtin_memcpy(copy + i * bytes, data + (i < w.rows ? i : 0) * w.row_bytes + offset,
                            static_cast<size_t>(bytes));
-        Stream none{reinterpret_cast<uintptr_t>(copy)};
+        Stream none(copy, kLanes * bytes);
         pack_panel<T>(reinterpret_cast<const uint8_t*>(copy), bytes, blocks, scratch + p * kPanelBytes, none);
       }
       for (int64_t g = 0; g < columns.count; ++g) {
@@ -383,6 +416,10 @@ static void matmul_int8(const Matrix& w, int64_t row_begin, int64_t row_end, con
                         int64_t ldy, char* scratch) {
   if (n == 1 && w.rows >= kLanes) return few_columns<T, 1>(w, row_begin, row_end, acts, y, ldy);
   if (n == 2 && w.rows >= kLanes) return few_columns<T, 2>(w, row_begin, row_end, acts, y, ldy);
+  if constexpr (kLanes == 16 && Source<T>::kBatch <= 2) {
+    if (n == 3 && w.rows >= kLanes) return few_columns<T, 3>(w, row_begin, row_end, acts, y, ldy);
+    if (n == 4 && w.rows >= kLanes) return few_columns<T, 4>(w, row_begin, row_end, acts, y, ldy);
+  }
   if (n <= kCols && w.rows >= kLanes) return some_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
   many_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
 }

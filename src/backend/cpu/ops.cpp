@@ -13,6 +13,7 @@
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/ops/kv_rows.h"
 #include "kernels.h"
+#include "upcoming.h"
 
 namespace dsr1::backend {
 namespace {
@@ -54,7 +55,9 @@ void read_ahead(const TensorView& w) {
 class CpuOps final : public ops::Ops {
  public:
   CpuOps(const CpuKernels& kernels, int n_threads, const ops::Limits& limits)
-      : k_(kernels), limits_(limits), pool_(n_threads) {
+      : k_(kernels), limits_(limits), pool_(n_threads), upcoming_(n_threads) {
+    pool_.set_idle([](void* u, int thread, int step) { static_cast<cpu::Upcoming*>(u)->fetch(thread, step); },
+                   &upcoming_);
     name_ =
         std::string("cpu (") + k_.name + ", " + std::to_string(n_threads) + (n_threads == 1 ? " thread)" : " threads)");
   }
@@ -121,15 +124,32 @@ class CpuOps final : public ops::Ops {
   void linear(Mat x, std::span<const Linear> jobs) override {
     for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat}) {
       int64_t n_parts = 0;
-      for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(j.weight->rows()) : 0;
+      for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(*j.weight, x.rows) : 0;
       if (n_parts == 0) continue;
+      // Where a part of this call begins in memory.
+      const auto address = [&](int64_t part) -> const std::byte* {
+        for (const Linear& j : jobs) {
+          if (format(*j.weight) != f) continue;
+          const int64_t n = parts(*j.weight, x.rows);
+          if (part < n) return j.weight->data + part_range(*j.weight, x.rows, part).begin * row_stride(*j.weight);
+          part -= n;
+        }
+        return nullptr;
+      };
+      const bool few = x.rows <= kFewRows;
+      if (few) upcoming_.begin(jobs[0].weight->data, n_parts, address);
       std::byte* acts = workspace_.data();
       prepare(f, x.data, x.stride, nullptr, x.cols, x.rows, acts);
       pool_.parallel_for(n_parts, [&](int64_t part, int t) {
+        const void* next = few ? upcoming_.after(part, n_parts, t, address) : nullptr;
         for (const Linear& j : jobs) {
           if (format(*j.weight) != f) continue;
-          const int64_t n = parts(j.weight->rows());
-          if (part < n) return multiply(matrix(*j.weight), j.bias, acts, x.rows, j.out, part, t);
+          const int64_t n = parts(*j.weight, x.rows);
+          if (part < n) {
+            Matrix m = matrix(*j.weight);
+            m.next = next;
+            return multiply(m, j.bias, acts, x.rows, j.out, part_range(*j.weight, x.rows, part), t);
+          }
           part -= n;
         }
       });
@@ -378,14 +398,30 @@ class CpuOps final : public ops::Ops {
       k_.prepare_activations(gate_format, x.data, x.stride, order + a.begin, n_embd, a.n, a.acts, 0,
                              k_.activation_units(gate_format, n_embd, a.n));
     });
-    const int64_t ff_parts = parts(n_ff);
-    pool_.parallel_for(n_active * ff_parts, [&](int64_t task, int t) {
+    // All experts have the same shapes. What a thread reads after a part: the other matrix, the next part.
+    const int64_t per_expert = pairs / n_active, ff_parts = parts(e.gate[0], per_expert),
+                  ff_tasks = n_active * ff_parts;
+    const auto part_address = [&](std::span<const TensorView> matrices, int64_t task, int64_t n) -> const std::byte* {
+      const TensorView& w = matrices[active_[static_cast<size_t>(task / n)].expert];
+      return w.data + part_range(w, per_expert, task % n).begin * row_stride(w);
+    };
+    const auto gate_address = [&](int64_t task) { return part_address(e.gate, task, ff_parts); };
+    const int64_t embd_parts = parts(e.down[0], per_expert), embd_tasks = n_active * embd_parts;
+    const auto down_address = [&](int64_t task) { return part_address(e.down, task, embd_parts); };
+    const bool fetch = x.rows <= kFewRows;
+    if (fetch) upcoming_.will_be(embd_tasks, down_address);
+    pool_.parallel_for(ff_tasks, [&](int64_t task, int t) {
       if (task % ff_parts == 0) ask(task / ff_parts + kExpertsAhead, true, false);
       const ActiveExpert& a = active_[static_cast<size_t>(task / ff_parts)];
-      const Range r = part_range(n_ff, task % ff_parts);
+      const Range r = part_range(e.gate[a.expert], per_expert, task % ff_parts);
       float *g = s.gate.row(a.begin), *up = s.up.row(a.begin);
-      k_.matmul(matrix(e.gate[a.expert]), r.begin, r.end, a.acts, a.n, g, s.gate.stride, thread_scratch(t));
-      k_.matmul(matrix(e.up[a.expert]), r.begin, r.end, a.acts, a.n, up, s.up.stride, thread_scratch(t));
+      Matrix gate = matrix(e.gate[a.expert]), other = matrix(e.up[a.expert]);
+      if (fetch) {
+        gate.next = part_address(e.up, task, ff_parts);
+        other.next = upcoming_.after(task, ff_tasks, t, gate_address);
+      }
+      k_.matmul(gate, r.begin, r.end, a.acts, a.n, g, s.gate.stride, thread_scratch(t));
+      k_.matmul(other, r.begin, r.end, a.acts, a.n, up, s.up.stride, thread_scratch(t));
       for (int64_t c = 0; c < a.n; ++c) {
         float* y = g + c * s.gate.stride + r.begin;
         k_.swiglu(y, up + c * s.up.stride + r.begin, r.end - r.begin, y);
@@ -398,13 +434,14 @@ class CpuOps final : public ops::Ops {
                              k_.activation_units(down_format, n_ff, a.n));
     });
     for (int64_t i = 0; i < kExpertsAhead; ++i) ask(i, false, !few_experts);
-    const int64_t embd_parts = parts(n_embd);
-    pool_.parallel_for(n_active * embd_parts, [&](int64_t task, int t) {
+    if (fetch) upcoming_.begin(e.down[0].data, embd_tasks, down_address);
+    pool_.parallel_for(embd_tasks, [&](int64_t task, int t) {
       if (task % embd_parts == 0) ask(task / embd_parts + kExpertsAhead, false, true);
       const ActiveExpert& a = active_[static_cast<size_t>(task / embd_parts)];
-      const Range r = part_range(n_embd, task % embd_parts);
-      k_.matmul(matrix(e.down[a.expert]), r.begin, r.end, a.acts, a.n, s.down.row(a.begin), s.down.stride,
-                thread_scratch(t));
+      const Range r = part_range(e.down[a.expert], per_expert, task % embd_parts);
+      Matrix down = matrix(e.down[a.expert]);
+      if (fetch) down.next = upcoming_.after(task, embd_tasks, t, down_address);
+      k_.matmul(down, r.begin, r.end, a.acts, a.n, s.down.row(a.begin), s.down.stride, thread_scratch(t));
     });
     rows_parallel(x.rows, 4, [&](int64_t row) {
       float* y = out.row(row);
@@ -420,21 +457,28 @@ class CpuOps final : public ops::Ops {
     return workspace_.data() + acts_bytes_ + expert_bytes_ + partials_bytes_ + t * thread_bytes_;
   }
 
-  // Rows of a matrix are handed out in parts: several a thread, so that one that is held up leaves work to the others,
-  // in whole kRowGrains. The parts never decide a result.
-  int64_t part_rows(int64_t rows) const {
-    const int64_t even = rows / (4 * pool_.n_threads());
-    return std::max(cpu::kRowGrain, (even + cpu::kRowGrain - 1) / cpu::kRowGrain * cpu::kRowGrain);
+  static int64_t row_stride(const TensorView& w) { return static_cast<int64_t>(w.row_size()); }
+
+  // Rows of a matrix are handed out in parts: several a thread, so that one that is held up leaves work to the others.
+  // With few rows of activations, where memory decides, parts are small (they end together) but not below
+  // kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels. The parts never
+  // decide a result.
+  static constexpr int64_t kFewRows = 8, kFewGrain = 16, kPartBytes = 32 << 10;
+  int64_t part_rows(const TensorView& w, int64_t n) const {
+    const bool few = n <= kFewRows;
+    const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
+    int64_t rows = w.rows() / ((few ? 16 : 4) * pool_.n_threads());
+    if (few) rows = std::max(rows, kPartBytes / row_stride(w));
+    return std::max<int64_t>(1, (rows + grain - 1) / grain) * grain;
   }
-  int64_t parts(int64_t rows) const { return (rows + part_rows(rows) - 1) / part_rows(rows); }
-  Range part_range(int64_t rows, int64_t part) const {
-    const int64_t n = part_rows(rows);
-    return {part * n, std::min(rows, (part + 1) * n)};
+  int64_t parts(const TensorView& w, int64_t n) const { return (w.rows() + part_rows(w, n) - 1) / part_rows(w, n); }
+  Range part_range(const TensorView& w, int64_t n, int64_t part) const {
+    const int64_t rows = part_rows(w, n);
+    return {part * rows, std::min(w.rows(), (part + 1) * rows)};
   }
 
   // One part of out = W acts + bias.
-  void multiply(const Matrix& m, const float* bias, const std::byte* acts, int64_t n, Mat out, int64_t part, int t) {
-    const Range r = part_range(m.rows, part);
+  void multiply(const Matrix& m, const float* bias, const std::byte* acts, int64_t n, Mat out, Range r, int t) {
     k_.matmul(m, r.begin, r.end, acts, n, out.data, out.stride, thread_scratch(t));
     if (bias == nullptr) return;
     for (int64_t c = 0; c < n; ++c) k_.add(out.row(c) + r.begin, bias + r.begin, r.end - r.begin, out.row(c) + r.begin);
@@ -554,6 +598,7 @@ class CpuOps final : public ops::Ops {
   const CpuKernels& k_;
   const ops::Limits limits_;
   ThreadPool pool_;
+  cpu::Upcoming upcoming_;
   std::string name_;
   Buffer workspace_;
   struct ActiveExpert {

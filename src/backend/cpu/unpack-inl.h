@@ -4,24 +4,29 @@
 //   kBatch      groups of 32 elements that share bytes and are unpacked together
 //   kU7         levels are 0..127 as stored (else level8, see the simd header)
 //   kShift      kU7 types of Form::kPlain: the stored level is the true one + (128 >> kShift)
-//   Head        of one block: scale[], min[] of its groups (two a group for the halves forms) and shared bytes
-//   head(p, stride, h), levels<batch>(p, stride, h, ahead, w): w[8 * i + j] lane r = elements 4j..4j+3 of group i of
-//   row r
+//   Head        of one block: what its groups share; scale<i>(), min<i>() make the factors of its groups (two a group
+//               for the halves forms) where they are used, so that few registers hold them
+//   head(p, stride, h), levels<batch>(p, stride, h, ahead, out): out.put(i, j, v), lane r of v = elements 4j..4j+3 of
+//   group i of row r; every i and j once, in the order that needs the fewest registers
 
 template <class T>
 struct Source;
 
-// Weights come from memory in one linear stream ahead of their use: while kLanes rows are worked on, which lie next to
-// each other, those after them are fetched into L2, a little with each load. (Bursts of prefetches fill the miss
-// buffers and stop everything: docs/cpu-performance.md.)
+// Weights come from memory ahead of their use: while kLanes rows are worked on, which lie next to each other, those
+// after them are fetched into L2, a little with each load, from the beginning of each quarter on. Four streams keep the
+// hardware's prefetchers running ahead of these, so that misses do not wait for the few slots of the L1 cache; bursts
+// would fill those and stop everything (docs/cpu-performance.md).
 struct Stream {
-  uintptr_t at;
+  uintptr_t at, quarter;
+  Stream(const void* p, int64_t bytes)
+      : at(reinterpret_cast<uintptr_t>(p)), quarter(static_cast<uintptr_t>(bytes / 4)) {}
   template <int kBytes>
   DSR1_MEMBER void fetch() {
     DSR1_UNROLL
-    for (int i = 0; i < (kBytes + 63) / 64; ++i)
-      __builtin_prefetch(reinterpret_cast<const void*>(at + static_cast<uintptr_t>(64 * i)), 0, 2);
-    at += kBytes;
+    for (int i = 0; i < kBytes / 4; i += 64) DSR1_UNROLL
+    for (uintptr_t q = 0; q < 4; ++q)
+      __builtin_prefetch(reinterpret_cast<const void*>(at + static_cast<uintptr_t>(i) + q * quarter), 0, 2);
+    at += kBytes / 4;
   }
 };
 
@@ -36,11 +41,16 @@ DSR1_INLINE void fetch_next_block(const uint8_t* p, int64_t stride) {
   }
 }
 
-// load_chunk, one of the kChunks in which the levels of a block are loaded.
+// load_chunk, one of the kChunks in which the levels of a block are loaded; load_wide takes two of them.
 template <class T, int kChunks>
 DSR1_INLINE void load_part_of(const uint8_t* p, int64_t stride, Stream& ahead, I* out) {
   load_chunk(p, stride, out);
   ahead.fetch<kLanes* static_cast<int>(sizeof(typename T::Block)) / kChunks>();
+}
+template <class T, int kChunks>
+DSR1_INLINE void load_two_parts_of(const uint8_t* p, int64_t stride, Stream& ahead, I* out) {
+  load_wide(p, stride, out);
+  ahead.fetch<2 * kLanes* static_cast<int>(sizeof(typename T::Block)) / kChunks>();
 }
 
 // The place of a row's dword among the 16 bytes a look-up sees.
@@ -57,27 +67,37 @@ DSR1_INLINE I signed_byte_of(I v) {
   if constexpr (i == 3) return sra<24>(v);
   else return sra<24>(shl<24 - 8 * i>(v));
 }
-DSR1_INLINE void nibbles(const I* raw, I* lo, I* hi, int n) {
-  const I m = byte_mask(15);
-  DSR1_UNROLL
-  for (int i = 0; i < n; ++i) {
-    lo[i] = and_i(raw[i], m);
-    hi[i] = and_i(shr<4>(raw[i]), m);
-  }
-}
-// w[i] += 16 times bits 4i..4i+3 of the lane, one a byte.
-DSR1_INLINE void add_fifth_bits(I qh, I* w) {
+DSR1_INLINE I low_nibbles(I v) { return and_i(v, byte_mask(15)); }
+DSR1_INLINE I high_nibbles(I v) { return and_i(shr<4>(v), byte_mask(15)); }
+// The nibbles of a group in which byte i holds elements i and i + 16; fifth bits are bits 0..31 of qh.
+template <bool kFifth, class Out>
+DSR1_INLINE void put_halves(const I* raw, [[maybe_unused]] I qh, Out& out) {
   const I even = set_i(0x08040201), odd = set_i(static_cast<int32_t>(0x80402010u)), sixteen = byte_mask(-16);
   DSR1_UNROLL
   for (int i = 0; i < 4; ++i) {
-    const I byte = lookup(qh, add_b(row_place(), byte_mask(i)));  // byte i of the lane, four times
-    w[2 * i] = sub_where(w[2 * i], byte, even, sixteen);
-    w[2 * i + 1] = sub_where(w[2 * i + 1], byte, odd, sixteen);
+    I lo = low_nibbles(raw[i]), hi = high_nibbles(raw[i]);
+    if constexpr (kFifth) {
+      // The byte of qh that holds the bits of dword j, four times; even dwords take its lower half.
+      const I a = lookup(qh, add_b(row_place(), byte_mask(i / 2))),
+              b = lookup(qh, add_b(row_place(), byte_mask(2 + i / 2)));
+      lo = sub_where(lo, a, i % 2 == 0 ? even : odd, sixteen);
+      hi = sub_where(hi, b, i % 2 == 0 ? even : odd, sixteen);
+    }
+    out.put(0, i, lo);
+    out.put(0, 4 + i, hi);
   }
 }
 
 struct Head1 {
-  F scale[1], min[1];
+  F d, m;
+  template <int>
+  DSR1_MEMBER F scale() const {
+    return d;
+  }
+  template <int>
+  DSR1_MEMBER F min() const {
+    return m;
+  }
 };
 
 template <>
@@ -88,13 +108,13 @@ struct Source<quant::Q4_0> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    h.scale[0] = half_lo(c[0]);
+    h.d = half_lo(c[0]);
   }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q4_0, 1>(p + 2, stride, ahead, raw);
-    nibbles(raw, w, w + 4, 4);
+    put_halves<false>(raw, zero_i(), out);
   }
 };
 
@@ -106,19 +126,18 @@ struct Source<quant::Q4_1> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    h.scale[0] = half_lo(c[0]);
-    h.min[0] = half_hi(c[0]);
+    h.d = half_lo(c[0]);
+    h.m = half_hi(c[0]);
   }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q4_1, 1>(p + 4, stride, ahead, raw);
-    nibbles(raw, w, w + 4, 4);
+    put_halves<false>(raw, zero_i(), out);
   }
 };
 
-struct Head1Bits {
-  F scale[1], min[1];
+struct Head1Bits : Head1 {
   I qh;
 };
 
@@ -130,15 +149,14 @@ struct Source<quant::Q5_0> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    h.scale[0] = half_lo(c[0]);
+    h.d = half_lo(c[0]);
     h.qh = or_i(shr<16>(c[0]), shl<16>(c[1]));
   }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, I* w) {
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q5_0, 1>(p + 6, stride, ahead, raw);
-    nibbles(raw, w, w + 4, 4);
-    add_fifth_bits(h.qh, w);
+    put_halves<true>(raw, h.qh, out);
   }
 };
 
@@ -150,16 +168,15 @@ struct Source<quant::Q5_1> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    h.scale[0] = half_lo(c[0]);
-    h.min[0] = half_hi(c[0]);
+    h.d = half_lo(c[0]);
+    h.m = half_hi(c[0]);
     h.qh = c[1];
   }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, I* w) {
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q5_1, 1>(p + 8, stride, ahead, raw);
-    nibbles(raw, w, w + 4, 4);
-    add_fifth_bits(h.qh, w);
+    put_halves<true>(raw, h.qh, out);
   }
 };
 
@@ -171,25 +188,27 @@ struct Source<quant::Q8_0> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    h.scale[0] = half_lo(c[0]);
+    h.d = half_lo(c[0]);
   }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
-    load_part_of<quant::Q8_0, 2>(p + 2, stride, ahead, w);
-    load_part_of<quant::Q8_0, 2>(p + 18, stride, ahead, w + 4);
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
+    I w[8];
+    load_two_parts_of<quant::Q8_0, 2>(p + 2, stride, ahead, w);
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) w[i] = as_level8(w[i]);
+    for (int i = 0; i < 8; ++i) out.put(0, i, as_level8(w[i]));
   }
 };
 
-template <class T, int kChunks>
-DSR1_INLINE void iq4_levels(const uint8_t* p, int64_t stride, Stream& ahead, I* w) {
+template <class T, int kChunks, class Out>
+DSR1_INLINE void iq4_levels(const uint8_t* p, int64_t stride, Stream& ahead, Out& out) {
   const I table = as_level8(table16(quant::kIq4Levels));
   I raw[4];
   load_part_of<T, kChunks>(p, stride, ahead, raw);
-  nibbles(raw, w, w + 4, 4);
   DSR1_UNROLL
-  for (int i = 0; i < 8; ++i) w[i] = lookup(table, w[i]);
+  for (int i = 0; i < 4; ++i) {
+    out.put(0, i, lookup(table, low_nibbles(raw[i])));
+    out.put(0, 4 + i, lookup(table, high_nibbles(raw[i])));
+  }
 }
 
 template <>
@@ -198,96 +217,101 @@ struct Source<quant::IQ4_NL> {
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { Source<quant::Q4_0>::head(p, stride, h); }
-  template <int>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
-    iq4_levels<quant::IQ4_NL, 1>(p + 2, stride, ahead, w);
+  template <int, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
+    iq4_levels<quant::IQ4_NL, 1>(p + 2, stride, ahead, out);
   }
-};
-
-struct Head8 {
-  F scale[8], min[8];
 };
 
 template <>
 struct Source<quant::IQ4_XS> {
   static constexpr int kBatch = 1, kShift = 0;
   static constexpr bool kU7 = false;
-  using Head = Head8;
-  template <int g = 0>
-  DSR1_INLINE void scales(F d, I sh, I sl, Head& h) {
-    const I lo = and_i(shr<4 * g>(sl), set_i(15));
-    const I hi = shl<4>(and_i(shr<16 + 2 * g>(sh), set_i(3)));
-    h.scale[g] = mul(d, to_float(sub_i(or_i(lo, hi), set_i(32))));
-    if constexpr (g < 7) scales<g + 1>(d, sh, sl, h);
-  }
+  struct Head {
+    F d;
+    I sh, sl;  // the high two bits of the scales from bit 16 on; the low four
+    template <int g>
+    DSR1_MEMBER F scale() const {
+      const I lo = and_i(shr<4 * g>(sl), set_i(15)), hi = and_i(shr<12 + 2 * g>(sh), set_i(0x30));
+      return mul(d, to_float(sub_i(or_i(lo, hi), set_i(32))));
+    }
+  };
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p, stride, c);
-    scales(half_lo(c[0]), c[0], c[1], h);
+    h.d = half_lo(c[0]);
+    h.sh = c[0];
+    h.sl = c[1];
   }
-  template <int batch>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
-    iq4_levels<quant::IQ4_XS, 8>(p + 8 + 16 * batch, stride, ahead, w);
+  template <int batch, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
+    iq4_levels<quant::IQ4_XS, 8>(p + 8 + 16 * batch, stride, ahead, out);
   }
 };
 
-// Eight 6-bit scales and minima of Q4_K and Q5_K from the first 16 bytes of the block.
-template <int i = 0>
-DSR1_INLINE void k_scale_lanes(F d, F dmin, I s, I m, F* scale, F* min) {
-  scale[i] = mul(d, to_float(byte_of<i>(s)));
-  min[i] = mul(dmin, to_float(byte_of<i>(m)));
-  if constexpr (i < 3) k_scale_lanes<i + 1>(d, dmin, s, m, scale, min);
-}
-DSR1_INLINE void k_head(const uint8_t* p, int64_t stride, F* scale, F* min) {
+// Eight 6-bit scales and minima of Q4_K and Q5_K from the first 16 bytes of the block, four in a dword.
+struct HeadK {
+  F d, dmin;
+  I s[2], m[2];
+  template <int g>
+  DSR1_MEMBER F scale() const {
+    return mul(d, to_float(byte_of<g % 4>(s[g / 4])));
+  }
+  template <int g>
+  DSR1_MEMBER F min() const {
+    return mul(dmin, to_float(byte_of<g % 4>(m[g / 4])));
+  }
+};
+DSR1_INLINE void k_head(const uint8_t* p, int64_t stride, HeadK& h) {
   I c[4];
   load_chunk(p, stride, c);
-  const F d = half_lo(c[0]), dmin = negate(half_hi(c[0]));
-  const I six = byte_mask(63), four = byte_mask(15), two = byte_mask(0x30);
-  k_scale_lanes(d, dmin, and_i(c[1], six), and_i(c[2], six), scale, min);
-  k_scale_lanes(d, dmin, or_i(and_i(c[3], four), and_i(shr<2>(c[1]), two)),
-                or_i(and_i(shr<4>(c[3]), four), and_i(shr<2>(c[2]), two)), scale + 4, min + 4);
+  h.d = half_lo(c[0]);
+  h.dmin = negate(half_hi(c[0]));
+  const I six = byte_mask(63), two = byte_mask(0x30);
+  h.s[0] = and_i(c[1], six);
+  h.m[0] = and_i(c[2], six);
+  h.s[1] = or_i(low_nibbles(c[3]), and_i(shr<2>(c[1]), two));
+  h.m[1] = or_i(high_nibbles(c[3]), and_i(shr<2>(c[2]), two));
 }
 
 template <>
 struct Source<quant::Q4_K> {
   static constexpr int kBatch = 2, kShift = 0;
   static constexpr bool kU7 = true;
-  using Head = Head8;
-  DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { k_head(p, stride, h.scale, h.min); }
-  template <int batch>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
+  using Head = HeadK;
+  DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { k_head(p, stride, h); }
+  template <int batch, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I raw[8];
-    load_part_of<quant::Q4_K, 8>(p + 16 + 32 * batch, stride, ahead, raw);
-    load_part_of<quant::Q4_K, 8>(p + 32 + 32 * batch, stride, ahead, raw + 4);
-    nibbles(raw, w, w + 8, 8);
+    load_two_parts_of<quant::Q4_K, 8>(p + 16 + 32 * batch, stride, ahead, raw);
+    DSR1_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      out.put(0, i, low_nibbles(raw[i]));
+      out.put(1, i, high_nibbles(raw[i]));
+    }
   }
-};
-
-struct Head8Bits {
-  F scale[8], min[8];
-  I qh[8];
 };
 
 template <>
 struct Source<quant::Q5_K> {
   static constexpr int kBatch = 2, kShift = 0;
   static constexpr bool kU7 = true;
-  using Head = Head8Bits;
+  struct Head : HeadK {
+    I qh[8];
+  };
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
-    k_head(p, stride, h.scale, h.min);
-    load_chunk(p + 16, stride, h.qh);
-    load_chunk(p + 32, stride, h.qh + 4);
+    k_head(p, stride, h);
+    load_wide(p + 16, stride, h.qh);
   }
-  template <int batch>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, I* w) {
+  template <int batch, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
+    const I sixteen = byte_mask(-16);
     I raw[8];
-    load_part_of<quant::Q5_K, 8>(p + 48 + 32 * batch, stride, ahead, raw);
-    load_part_of<quant::Q5_K, 8>(p + 64 + 32 * batch, stride, ahead, raw + 4);
-    nibbles(raw, w, w + 8, 8);
+    load_two_parts_of<quant::Q5_K, 8>(p + 48 + 32 * batch, stride, ahead, raw);
     DSR1_UNROLL
     for (int i = 0; i < 8; ++i) {
-      w[i] = sub_where(w[i], h.qh[i], byte_mask(1 << (2 * batch)), byte_mask(-16));
-      w[8 + i] = sub_where(w[8 + i], h.qh[i], byte_mask(2 << (2 * batch)), byte_mask(-16));
+      out.put(0, i, sub_where(low_nibbles(raw[i]), h.qh[i], byte_mask(1 << (2 * batch)), sixteen));
+      out.put(1, i, sub_where(high_nibbles(raw[i]), h.qh[i], byte_mask(2 << (2 * batch)), sixteen));
     }
   }
 };
@@ -297,33 +321,34 @@ struct Source<quant::Q6_K> {
   static constexpr int kBatch = 4, kShift = 0;
   static constexpr bool kU7 = true;
   struct Head {
-    F scale[16], min[1];
+    F d;
+    I sc[4];
+    template <int j>
+    DSR1_MEMBER F scale() const {
+      return mul(d, to_float(signed_byte_of<j % 4>(sc[j / 4])));
+    }
   };
-  template <int j = 0>
-  DSR1_INLINE void scales(F d, const I* sc, Head& h) {
-    h.scale[j] = mul(d, to_float(signed_byte_of<j % 4>(sc[j / 4])));
-    if constexpr (j < 15) scales<j + 1>(d, sc, h);
-  }
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
-    I sc[4], tail[4];
-    load_chunk(p + 192, stride, sc);
+    I tail[4];
+    load_chunk(p + 192, stride, h.sc);
     load_chunk(p + 194, stride, tail);  // its last two bytes are d
-    scales(half_hi(tail[3]), sc, h);
+    h.d = half_hi(tail[3]);
   }
-  template <int half>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, I* w) {
-    I ql[16], qh[8];
+  // ql holds groups 0 and 2, then 1 and 3; qh two bits of each.
+  template <int half, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
+    I qh[8];
+    load_two_parts_of<quant::Q6_K, 12>(p + 128 + 32 * half, stride, ahead, qh);
+    const I two = byte_mask(0x30);
     DSR1_UNROLL
-    for (int i = 0; i < 4; ++i) load_part_of<quant::Q6_K, 12>(p + 64 * half + 16 * i, stride, ahead, ql + 4 * i);
-    DSR1_UNROLL
-    for (int i = 0; i < 2; ++i) load_part_of<quant::Q6_K, 12>(p + 128 + 32 * half + 16 * i, stride, ahead, qh + 4 * i);
-    const I four = byte_mask(15), two = byte_mask(0x30);
-    DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      w[i] = or_i(and_i(ql[i], four), and_i(shl<4>(qh[i]), two));
-      w[8 + i] = or_i(and_i(ql[8 + i], four), and_i(shl<2>(qh[i]), two));
-      w[16 + i] = or_i(and_i(shr<4>(ql[i]), four), and_i(qh[i], two));
-      w[24 + i] = or_i(and_i(shr<4>(ql[8 + i]), four), and_i(shr<2>(qh[i]), two));
+    for (int c = 0; c < 2; ++c) {
+      I ql[8];
+      load_two_parts_of<quant::Q6_K, 12>(p + 64 * half + 32 * c, stride, ahead, ql);
+      DSR1_UNROLL
+      for (int j = 0; j < 8; ++j) {
+        out.put(c, j, or_i(low_nibbles(ql[j]), and_i(c == 0 ? shl<4>(qh[j]) : shl<2>(qh[j]), two)));
+        out.put(2 + c, j, or_i(high_nibbles(ql[j]), and_i(c == 0 ? qh[j] : shr<2>(qh[j]), two)));
+      }
     }
   }
 };
@@ -335,39 +360,41 @@ struct Source<quant::Q2_K> {
   static constexpr int kBatch = 4, kShift = 0;
   static constexpr bool kU7 = true;
   struct Head {
-    F scale[8], min[16];
-    I table[16];
+    F d, dmin;
+    I sc[4];
+    template <int>
+    DSR1_MEMBER F scale() const {
+      return d;
+    }
+    template <int j>
+    DSR1_MEMBER F min() const {
+      return mul(dmin, to_float(shr<4>(byte_of<j % 4>(sc[j / 4]))));
+    }
+    template <int j>
+    DSR1_MEMBER I table() const {
+      return mul_i(and_i(shr<8 * (j % 4)>(sc[j / 4]), set_i(15)), set_i(0x03020100));
+    }
   };
-  template <int j = 0>
-  DSR1_INLINE void tables(const I* sc, F dmin, Head& h) {
-    const I b = byte_of<j % 4>(sc[j / 4]);
-    h.table[j] = mul_i(and_i(b, set_i(15)), set_i(0x03020100));
-    h.min[j] = mul(dmin, to_float(shr<4>(b)));
-    if constexpr (j < 15) tables<j + 1>(sc, dmin, h);
-  }
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
-    I sc[4], tail[4];
-    load_chunk(p, stride, sc);
+    I tail[4];
+    load_chunk(p, stride, h.sc);
     load_chunk(p + 68, stride, tail);
-    const F d = half_lo(tail[3]);
-    DSR1_UNROLL
-    for (int g = 0; g < 8; ++g) h.scale[g] = d;
-    tables(sc, negate(half_hi(tail[3])), h);
+    h.d = half_lo(tail[3]);
+    h.dmin = negate(half_hi(tail[3]));
   }
-  template <int half, int g = 0>
-  DSR1_INLINE void group(const I* qs, const Head& h, I* w) {
+  template <int half, int g = 0, class Out>
+  DSR1_INLINE void group(const I* qs, const Head& h, Out& out) {
     const I three = byte_mask(3), place = row_place();
+    const I table[2] = {h.template table<8 * half + 2 * g>(), h.template table<8 * half + 2 * g + 1>()};
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i)
-      w[8 * g + i] = lookup(h.table[8 * half + 2 * g + i / 4], or_i(and_i(shr<2 * g>(qs[i]), three), place));
-    if constexpr (g < 3) group<half, g + 1>(qs, h, w);
+    for (int i = 0; i < 8; ++i) out.put(g, i, lookup(table[i / 4], or_i(and_i(shr<2 * g>(qs[i]), three), place)));
+    if constexpr (g < 3) group<half, g + 1>(qs, h, out);
   }
-  template <int half>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, I* w) {
+  template <int half, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I qs[8];
-    load_part_of<quant::Q2_K, 4>(p + 16 + 32 * half, stride, ahead, qs);
-    load_part_of<quant::Q2_K, 4>(p + 32 + 32 * half, stride, ahead, qs + 4);
-    group<half>(qs, h, w);
+    load_two_parts_of<quant::Q2_K, 4>(p + 16 + 32 * half, stride, ahead, qs);
+    group<half>(qs, h, out);
   }
 };
 
@@ -377,47 +404,50 @@ struct Source<quant::Q3_K> {
   static constexpr int kBatch = 4, kShift = 0;
   static constexpr bool kU7 = false;
   struct Head {
-    F scale[8], min[1];
-    I table[16], four[16], hmask[8];
+    F d;
+    I u[4];  // bytes S + 32, 0..63
+    I hmask[8];
+    template <int>
+    DSR1_MEMBER F scale() const {
+      return d;
+    }
+    template <int j>
+    DSR1_MEMBER I table() const {  // 4S 3S 2S S
+      return sub_b(mul_i(byte_of<j % 4>(u[j / 4]), set_i(0x01020304)), set_i(0x20406080));
+    }
   };
-  template <int j = 0>
-  DSR1_INLINE void tables(const I* u, Head& h) {                                               // u: bytes S + 32, 0..63
-    const I t = sub_b(mul_i(byte_of<j % 4>(u[j / 4]), set_i(0x01020304)), set_i(0x20406080));  // 4S 3S 2S S
-    h.table[j] = as_level8(t);
-    h.four[j] = lookup(t, row_place());
-    if constexpr (j < 15) tables<j + 1>(u, h);
-  }
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
     load_chunk(p + 94, stride, c);  // two bytes of qs, the twelve of sc, d
-    const F d = negate(half_hi(c[3]));
-    DSR1_UNROLL
-    for (int g = 0; g < 8; ++g) h.scale[g] = d;
+    h.d = negate(half_hi(c[3]));
     const I a = or_i(shr<16>(c[0]), shl<16>(c[1])), b = or_i(shr<16>(c[1]), shl<16>(c[2]));
     const I t = or_i(shr<16>(c[2]), shl<16>(c[3]));
-    const I four = byte_mask(15), two = byte_mask(0x30);
-    const I u[4] = {or_i(and_i(a, four), and_i(shl<4>(t), two)), or_i(and_i(b, four), and_i(shl<2>(t), two)),
-                    or_i(and_i(shr<4>(a), four), and_i(t, two)), or_i(and_i(shr<4>(b), four), and_i(shr<2>(t), two))};
-    tables(u, h);
-    load_chunk(p, stride, h.hmask);
-    load_chunk(p + 16, stride, h.hmask + 4);
+    const I two = byte_mask(0x30);
+    h.u[0] = or_i(low_nibbles(a), and_i(shl<4>(t), two));
+    h.u[1] = or_i(low_nibbles(b), and_i(shl<2>(t), two));
+    h.u[2] = or_i(high_nibbles(a), and_i(t, two));
+    h.u[3] = or_i(high_nibbles(b), and_i(shr<2>(t), two));
+    load_wide(p, stride, h.hmask);
   }
-  template <int half, int g = 0>
-  DSR1_INLINE void group(const I* qs, const Head& h, I* w) {
+  template <int half, int g = 0, class Out>
+  DSR1_INLINE void group(const I* qs, const Head& h, Out& out) {
     const I three = byte_mask(3), place = row_place();
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      const int j = 8 * half + 2 * g + i / 4;
-      const I v = lookup(h.table[j], or_i(and_i(shr<2 * g>(qs[i]), three), place));
-      w[8 * g + i] = sub_where(v, h.hmask[i], byte_mask(1 << (4 * half + g)), h.four[j]);  // 4S less
+    for (int k = 0; k < 2; ++k) {
+      const I t = k == 0 ? h.template table<8 * half + 2 * g>() : h.template table<8 * half + 2 * g + 1>();
+      const I table = as_level8(t), four = lookup(t, place);
+      DSR1_UNROLL
+      for (int i = 4 * k; i < 4 * k + 4; ++i) {
+        const I v = lookup(table, or_i(and_i(shr<2 * g>(qs[i]), three), place));
+        out.put(g, i, sub_where(v, h.hmask[i], byte_mask(1 << (4 * half + g)), four));  // 4S less
+      }
     }
-    if constexpr (g < 3) group<half, g + 1>(qs, h, w);
+    if constexpr (g < 3) group<half, g + 1>(qs, h, out);
   }
-  template <int half>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, I* w) {
+  template <int half, class Out>
+  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I qs[8];
-    load_part_of<quant::Q3_K, 4>(p + 32 + 32 * half, stride, ahead, qs);
-    load_part_of<quant::Q3_K, 4>(p + 48 + 32 * half, stride, ahead, qs + 4);
-    group<half>(qs, h, w);
+    load_two_parts_of<quant::Q3_K, 4>(p + 32 + 32 * half, stride, ahead, qs);
+    group<half>(qs, h, out);
   }
 };

@@ -133,6 +133,10 @@ DSR1_INLINE void load_chunk(const uint8_t* p, int64_t stride, I* out) {
   out[2] = _mm256_unpacklo_epi64(b, d);
   out[3] = _mm256_unpackhi_epi64(b, d);
 }
+DSR1_INLINE void load_wide(const uint8_t* p, int64_t stride, I* out) {
+  load_chunk(p, stride, out);
+  load_chunk(p + 16, stride, out + 4);
+}
 
 #if DSR1_SIMD_VNNI
 constexpr bool kLevel8Offset = true;

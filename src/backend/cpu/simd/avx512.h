@@ -108,21 +108,45 @@ DSR1_INLINE int32_t reduce_max(I v) { return _mm512_reduce_max_epi32(v); }
 DSR1_INLINE int32_t reduce_add(I v) { return _mm512_reduce_add_epi32(v); }
 
 // 16 bytes of each of kLanes rows, transposed: out[i] lane r = bytes 4i..4i+3 of row r.
+DSR1_INLINE __m128i sixteen_bytes(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 DSR1_INLINE I four_rows(const uint8_t* p, int64_t stride) {
-  I v = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 4 * stride)), 1);
-  v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * stride)), 2);
-  return _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 12 * stride)), 3);
+  const __m256i lo =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(sixteen_bytes(p)), sixteen_bytes(p + 4 * stride), 1);
+  const __m256i hi =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(sixteen_bytes(p + 8 * stride)), sixteen_bytes(p + 12 * stride), 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
 }
-DSR1_INLINE void load_chunk(const uint8_t* p, int64_t stride, I* out) {
-  const I r0 = four_rows(p, stride), r1 = four_rows(p + stride, stride);
-  const I r2 = four_rows(p + 2 * stride, stride), r3 = four_rows(p + 3 * stride, stride);
+DSR1_INLINE void turn(I r0, I r1, I r2, I r3, I* out) {
   const I a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpackhi_epi32(r0, r1);
   const I c = _mm512_unpacklo_epi32(r2, r3), d = _mm512_unpackhi_epi32(r2, r3);
   out[0] = _mm512_unpacklo_epi64(a, c);
   out[1] = _mm512_unpackhi_epi64(a, c);
   out[2] = _mm512_unpacklo_epi64(b, d);
   out[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+DSR1_INLINE void load_chunk(const uint8_t* p, int64_t stride, I* out) {
+  turn(four_rows(p, stride), four_rows(p + stride, stride), four_rows(p + 2 * stride, stride),
+       four_rows(p + 3 * stride, stride), out);
+}
+// 32 bytes of each row: out[i] lane r = bytes 4i..4i+3 of row r, i < 8. Fewer loads and operations than two chunks.
+DSR1_INLINE I two_rows(const uint8_t* p, int64_t apart) {
+  const I v = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_inserti64x4(v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + apart)), 1);
+}
+DSR1_INLINE void load_wide(const uint8_t* p, int64_t stride, I* out) {
+  const int64_t four = 4 * stride;
+  I a[4], b[4];  // rows 0 to 7 and 8 to 15; 128 bits of bytes 4i.., 128 of bytes 16 + 4i.., twice
+  turn(two_rows(p, four), two_rows(p + stride, four), two_rows(p + 2 * stride, four), two_rows(p + 3 * stride, four),
+       a);
+  p += 2 * four;
+  turn(two_rows(p, four), two_rows(p + stride, four), two_rows(p + 2 * stride, four), two_rows(p + 3 * stride, four),
+       b);
+  DSR1_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    out[i] = _mm512_shuffle_i32x4(a[i], b[i], 0x88);
+    out[4 + i] = _mm512_shuffle_i32x4(a[i], b[i], 0xdd);
+  }
 }
 
 // Products of four bytes a lane, added to acc. u7: levels 0..127. level8: -128..127 in the form as_level8 gives.

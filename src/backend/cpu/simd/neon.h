@@ -128,6 +128,10 @@ DSR1_INLINE void load_chunk(const uint8_t* p, int64_t stride, I* out) {
   out[2] = low(b, d);
   out[3] = high(b, d);
 }
+DSR1_INLINE void load_wide(const uint8_t* p, int64_t stride, I* out) {
+  load_chunk(p, stride, out);
+  load_chunk(p + 16, stride, out + 4);
+}
 
 constexpr bool kLevel8Offset = false;
 DSR1_INLINE I as_level8(I v) { return v; }
