@@ -8,10 +8,10 @@
 // begin() and will_be() are called by the thread that drives the ops, the rest by any. Nothing here decides a result.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "dsr1/base/thread_pool.h"
@@ -20,20 +20,22 @@ namespace dsr1::backend::cpu {
 
 class Upcoming {
  public:
-  explicit Upcoming(int n_threads) : n_threads_(n_threads), starts_(static_cast<size_t>(n_threads)) {}
+  explicit Upcoming(int n_threads)
+      : n_threads_(n_threads),
+        starts_(static_cast<size_t>(n_threads)),
+        after_(kSlots * static_cast<size_t>(n_threads)) {}
 
   // A call that shares n parts begins; address(part) is where a part lies. `key` names the call.
   template <class F>
   void begin(const void* key, int64_t n, F address) {
     if (last_ != nullptr) {
-      std::vector<const std::byte*>& starts = after_[last_];
-      starts.resize(starts_.size());
-      for (int t = 0; t < n_threads_; ++t) starts[static_cast<size_t>(t)] = address(first_task(n, t, n_threads_));
+      keys_[slot(last_)] = last_;
+      for (int t = 0; t < n_threads_; ++t) after(last_)[t] = address(first_task(n, t, n_threads_));
     }
     last_ = key;
-    const auto next = after_.find(key);
+    const bool known = keys_[slot(key)] == key;
     for (size_t t = 0; t < starts_.size(); ++t)
-      starts_[t].store(next == after_.end() ? nullptr : next->second[t], std::memory_order_relaxed);
+      starts_[t].store(known ? after(key)[t] : nullptr, std::memory_order_relaxed);
   }
 
   // A call begins that no token foretells (the experts of this one); the call after it is known.
@@ -60,10 +62,18 @@ class Upcoming {
   }
 
  private:
+  // More than the calls of a pass (80 layers of 6); where two share a slot, the guess of one is lost.
+  static constexpr size_t kSlots = 1024;
+  static size_t slot(const void* key) {
+    return (reinterpret_cast<uintptr_t>(key) * 0x9E3779B97F4A7C15ull) >> 54;  // the top 10 bits: Knuth's product hash
+  }
+  const std::byte** after(const void* key) { return after_.data() + slot(key) * static_cast<size_t>(n_threads_); }
+
   const int n_threads_;
   const void* last_ = nullptr;
-  std::vector<std::atomic<const std::byte*>> starts_;                     // of the next call, by thread
-  std::unordered_map<const void*, std::vector<const std::byte*>> after_;  // the same, by call
+  std::vector<std::atomic<const std::byte*>> starts_;  // of the next call, by thread
+  std::array<const void*, kSlots> keys_{};             // the call whose successor a slot holds
+  std::vector<const std::byte*> after_;                // [slot][thread]
 };
 
 }  // namespace dsr1::backend::cpu

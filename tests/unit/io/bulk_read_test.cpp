@@ -12,7 +12,7 @@ namespace dsr1::test {
 namespace {
 
 std::filesystem::path file_of(size_t n) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "bulk_read";
+  const auto path = std::filesystem::path(testing::TempDir()) / ("bulk_read-" + std::to_string(n));
   std::string bytes(n, '\0');
   for (size_t i = 0; i < n; ++i) bytes[i] = static_cast<char>(i * 2654435761u >> 13);
   std::ofstream(path, std::ios::binary) << bytes;
