@@ -314,12 +314,12 @@ Status BatchCommand::run() {
   manifest.model = settings.model;
   manifest.version = "dsr1 " + version_number() + " (" + commit_id() + ")";
   const fs::path kept = cache_dir().empty() ? fs::path() : cache_dir() / "sha256.json";
-  auto digest = runtime::model_sha256(engine->file(), kept, 0);
-  if (!digest.value) {
-    if (is_terminal(STDERR_FILENO) && engine->plan().weights > uint64_t{4} << 30)
-      to_stderr("reading the whole model for its hash, which is kept for later runs\n");
-    digest = runtime::model_sha256(engine->file(), kept);
-  }
+  ProgressBar hashing("hashing the model, once");
+  const auto digest = runtime::model_sha256(engine->file(), kept, UINT64_MAX, [&](int64_t done, int64_t total) {
+    hashing.update(done, total);
+    return !interruptible.interrupted();
+  });
+  hashing.clear();
   manifest.model_sha256 = digest.value.value_or("");
   if (interruptible.interrupted()) return stopped();
   manifest.settings = settings_json(*engine, options);

@@ -116,7 +116,7 @@ Status Model::bind(const io::ModelFile& file, const LoadOptions& options) {
   return binder.status();
 }
 
-bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops) const {
+bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer) const {
   bool done = ops.begin_pass(batch, /*repeats=*/true);
   if (!done) {
     const Scratch s = scratch.rows(batch.n_rows());
@@ -125,7 +125,9 @@ bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& o
     done = true;
     for (int i = 0; i < config_.n_layer && done; ++i) {
       done = batch.cancel == nullptr || !batch.cancel->load(std::memory_order_relaxed);
-      if (done) arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
+      if (!done) break;
+      arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
+      if (on_layer) on_layer(i + 1);
     }
   }
   ops.end_pass(done);

@@ -75,7 +75,7 @@ struct Engine::Impl {
   std::vector<size_t> order;
 
   Status run(std::span<const Work> work, int64_t logits_from, const std::atomic<bool>* cancel,
-             const LogitsFn& on_logits);
+             const LogitsFn& on_logits, const model::LayerFn& on_layer = {});
 };
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -398,7 +398,7 @@ void Session::adopt(std::vector<int32_t> tokens) {
 // One pass. logits_from < 0: the last token of each item that wants logits, reported by item; otherwise (one item)
 // every token from logits_from on, reported by token.
 Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const std::atomic<bool>* cancel,
-                         const LogitsFn& on_logits) {
+                         const LogitsFn& on_logits, const model::LayerFn& on_layer) {
   const model::ModelConfig& c = model->config();
   tokens.clear();
   positions.clear();
@@ -435,7 +435,7 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
   DSR1_CHECK(n_rows <= n_batch, "more rows than the batch");
   if (n_rows == 0) return {};
   const ops::Batch batch{tokens, positions, segments, cancel};
-  if (!model->forward(batch, scratch, *ops)) return Error(ErrorCode::kInterrupted, "interrupted");
+  if (!model->forward(batch, scratch, *ops, on_layer)) return Error(ErrorCode::kInterrupted, "interrupted");
 
   // Logits of some hidden rows, kLogitRows at a time, each reported under its caller's name.
   auto give = [&](std::span<const int32_t> hidden_rows, auto name_of) -> Status {
@@ -494,10 +494,11 @@ Status Engine::eval(Session& session, std::span<const int32_t> tokens, const Eva
     const Work work[] = {{&session, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), prompt, true}};
     const int64_t base = done;
     const int64_t first = std::max<int64_t>(from - done, 0);
-    DSR1_TRY_STATUS(
-        impl_->run(work, first, o.cancel, [&](int64_t i, std::span<const float> l) { on_logits(base + i, l); }));
+    model::LayerFn on_layer;
+    if (o.progress) on_layer = [&, n](int n_done) { o.progress(base + n * n_done / model().config().n_layer, total); };
+    DSR1_TRY_STATUS(impl_->run(
+        work, first, o.cancel, [&](int64_t i, std::span<const float> l) { on_logits(base + i, l); }, on_layer));
     done += n;
-    if (o.progress) o.progress(done, total);
   }
   return {};
 }

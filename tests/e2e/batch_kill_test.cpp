@@ -47,11 +47,13 @@ void kill_and_compare(bool ordered) {
     args.insert(args.end(), more.begin(), more.end());
     args.push_back(batch_model());
     // One to three crashes in a row, then to the end.
-    for (uint64_t crashes = 1 + rng() % 3; crashes > 0; --crashes)
-      killed += run_and_kill(args, static_cast<int64_t>(rng() % static_cast<uint64_t>(full + full / 8 + 1))) ? 1 : 0;
-    const std::string left = read_file(b.out);
-    with_rows += left.empty() ? 0 : 1;
-    torn += !left.empty() && left.back() != '\n' ? 1 : 0;
+    for (uint64_t crashes = 1 + rng() % 3; crashes > 0; --crashes) {
+      if (!run_and_kill(args, static_cast<int64_t>(rng() % static_cast<uint64_t>(full + full / 8 + 1)))) continue;
+      ++killed;
+      const std::string left = read_file(b.out);
+      with_rows += left.empty() ? 0 : 1;
+      torn += !left.empty() && left.back() != '\n' ? 1 : 0;
+    }
     const Ran last = b.run([&] {
       auto m = more;
       m.push_back("--resume");

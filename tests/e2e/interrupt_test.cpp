@@ -33,9 +33,9 @@ TEST(Interrupt, AtFiveHundredMomentsTheCodeIsTheSignalsAndTheTextABeginning) {
     std::string text = read_file(base + ".out");
     if (text.ends_with('\n')) text.pop_back();
     EXPECT_EQ(whole.out.substr(0, text.size()), text) << i;
-    if (WIFSIGNALED(status)) {  // so early that nobody had asked for the signal yet
+    if (WIFSIGNALED(status)) {  // nobody had asked for the signal yet, or nobody any more: the answer was out
       EXPECT_EQ(WTERMSIG(status), signal);
-      EXPECT_EQ(text, "");
+      EXPECT_TRUE(text.empty() || text.size() + 1 >= whole.out.size()) << i << ": " << text;
       continue;
     }
     const int code = WEXITSTATUS(status);

@@ -204,6 +204,27 @@ TEST_P(EveryArchitecture, CancelEndsAPromptAndKeepsTheSessionConsistent) {
   EXPECT_EQ((*session)->n_past(), 32);
 }
 
+TEST_P(EveryArchitecture, ReadingAPromptReportsEveryLayerOfEveryChunk) {
+  auto engine = open_engine(write_model(spec(GetParam()), std::string("progress-") + GetParam()), with(2, 16));
+  ASSERT_TRUE(engine);
+  auto session = engine->new_session();
+  ASSERT_TRUE(session);
+  std::vector<int64_t> seen;
+  runtime::EvalOptions o;
+  o.progress = [&](int64_t done, int64_t total) {
+    EXPECT_EQ(total, 40);
+    seen.push_back(done);
+  };
+  ASSERT_TRUE(engine->eval(**session, some_tokens(40), o, [](int64_t, std::span<const float>) {}));
+  const int n_layer = engine->model().config().n_layer;
+  std::vector<int64_t> expected;
+  for (int64_t chunk = 0; chunk < 3; ++chunk) {
+    for (int layer = 1; layer <= n_layer; ++layer)
+      expected.push_back(chunk * 16 + (chunk < 2 ? 16 : 8) * layer / n_layer);
+  }
+  EXPECT_EQ(seen, expected);
+}
+
 TEST(Mla, ExpandedAndAbsorbedFormsAgree) {
   for (MlaLayout layout : {MlaLayout::kJoined, MlaLayout::kSplit, MlaLayout::kBoth}) {
     SyntheticSpec s = spec("deepseek2", DType::kF32);

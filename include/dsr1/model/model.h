@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,6 +51,9 @@ ops::Limits limits_of(const ModelConfig& config, int64_t n_ctx, int64_t max_rows
 
 struct Architecture;
 
+// Called with the number of layers done.
+using LayerFn = std::function<void(int n_done)>;
+
 class Model {
  public:
   static Result<std::unique_ptr<Model>> load(const io::ModelFile& file, const LoadOptions& options = {});
@@ -67,8 +71,8 @@ class Model {
   int n_cache_layers() const { return config_.n_layer + static_cast<int>(weights_.mtp.size()); }
 
   // Runs all layers over the batch; scratch.x holds the last hidden states [rows, n_embd], before the final norm.
-  // False where batch.cancel ended it early.
-  bool forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops) const;
+  // False where batch.cancel ended it early. on_layer, where set, is called after each layer.
+  bool forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer = {}) const;
   // logits[i] for hidden row rows[i]: [rows.size(), n_vocab].
   void head(std::span<const int32_t> rows, const Scratch& scratch, ops::Ops& ops, ops::Mat logits) const;
   // The MTP module (DeepSeek-V3 report 2.2): from hidden states (in scratch.x, as forward left them, where

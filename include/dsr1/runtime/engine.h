@@ -79,7 +79,7 @@ struct Work {
 
 // Logits of one token: index into the evaluated tokens, [n_vocab] values valid during the call.
 using LogitsFn = std::function<void(int64_t index, std::span<const float> logits)>;
-// Tokens done of total; called between chunks.
+// Tokens done of total; called after every layer, where each counts for its share of the chunk being read.
 using ProgressFn = std::function<void(int64_t done, int64_t total)>;
 
 struct EvalOptions {

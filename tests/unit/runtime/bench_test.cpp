@@ -172,6 +172,23 @@ TEST(Bench, TheDigestOfAFileIsKeptUntilTheFileChanges) {
   EXPECT_NE(digest(UINT64_MAX).value, first.value);
 }
 
+TEST(Bench, HashingAModelReportsItsBytesAndCanBeStopped) {
+  auto file = io::ModelFile::open(write_model({}, "bench-sha-stopped"));
+  ASSERT_TRUE(file);
+  const auto cache = temp_dir() / "sha-stopped.json";
+  int64_t first = -1, all = 0;
+  const auto stopped = runtime::model_sha256(*file, cache, UINT64_MAX, [&](int64_t done, int64_t total) {
+    first = done;
+    all = total;
+    return false;
+  });
+  EXPECT_FALSE(stopped.value);
+  EXPECT_EQ(stopped.reason, "interrupted");
+  EXPECT_EQ(first, 0);
+  EXPECT_EQ(all, static_cast<int64_t>(file->mapping(0).bytes().size()));
+  EXPECT_FALSE(runtime::model_sha256(*file, cache, 0).value) << "a hash that was stopped is not kept";
+}
+
 TEST(Bench, TablesHaveOneLineARow) {
   auto bench = open_bench({}, "bench-table");
   ASSERT_TRUE(bench);
