@@ -228,7 +228,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < threads; ++i)
     scratch.push_back(std::move(Buffer::allocate(k->matmul_scratch_bytes(), "scratch").value()));
   std::printf("%-8s %9s %9s %6s %7s |", "type", "GB/s", "probe", "share", "in L2");
-  const int64_t batches[] = {2, 4, 8, 32, 512};
+  const int64_t batches[] = {2, 4, 8, 12, 16, 32, 512};
   for (int64_t n : batches) std::printf(" n=%-4lld G/s", static_cast<long long>(n));
   std::printf("\n");
   for (DType type : {DType::kQ4_K, DType::kQ6_K, DType::kQ8_0, DType::kQ4_1, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1,
@@ -261,7 +261,7 @@ int main(int argc, char** argv) {
         static_cast<double>(row) * static_cast<double>(near) / run(near, 1) / 1e9;  // in the L2 caches
     std::printf("%-8s %9.1f %9.1f %5.0f%% %7.1f |", dtype_name(type), gb_s, probe, 100 * gb_s / probe, cached);
     for (int64_t n : batches) {
-      const int64_t rows = n <= 8 ? big : 2048;
+      const int64_t rows = n <= 32 ? big : 2048;
       std::printf(" %10.0f", 2.0 * static_cast<double>(rows * cols * n) / run(rows, n) / 1e9);
       std::fflush(stdout);
     }

@@ -47,7 +47,7 @@ TEST_P(IsaKernels, MatmulOfEveryTypeAndShapeHasTheScalarTwinsBits) {
         const auto w = test::random_weights(type, rows, cols, ++seed);
         const auto x = test::random_activations(41, cols, ++seed);
         const auto all = test::run_matmul(scalar(), w.matrix(), x, 41, rows);
-        for (int64_t n : {1, 2, 3, 4, 5, 8, 12, 13, 41}) {
+        for (int64_t n : {1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 25, 33, 41}) {
           const std::vector<float> expected(all.begin(), all.begin() + n * rows);
           ASSERT_TRUE(same_bits(test::run_matmul(k(), w.matrix(), x, n, 64), expected))
               << dtype_name(type) << " rows " << rows << " cols " << cols << " n " << n;
@@ -63,11 +63,36 @@ TEST_P(IsaKernels, AnOutputElementDoesNotDependOnHowTheWorkIsCut) {
     const auto x = test::random_activations(129, 512, ++seed);
     const auto whole = test::run_matmul(k(), w.matrix(), x, 129, 67);
     EXPECT_TRUE(same_bits(test::run_matmul(k(), w.matrix(), x, 129, 16, 7), whole)) << dtype_name(type);
-    for (int64_t n : {1, 2, 3})
+    for (int64_t n : {1, 2, 3, 7, 14, 27})
       for (int64_t step : {1, 5, 16, 33})
         EXPECT_TRUE(same_bits(test::run_matmul(k(), w.matrix(), x, n, step, 3),
                               std::vector<float>(whole.begin(), whole.begin() + n * 67)))
             << dtype_name(type) << " n " << n << " step " << step;
+  }
+}
+
+TEST_P(IsaKernels, ActivationsAtTheEdgesOfQuantizationHaveTheScalarTwinsBits) {
+  const auto w = test::random_weights(DType::kQ2_K, 16, 512, 3);
+  for (int64_t n : {1, 5, 12, 17}) {
+    auto x = test::random_activations(n, 512, static_cast<uint32_t>(n));
+    const auto group = [&](int64_t row, int64_t g) { return x.begin() + row * 512 + 32 * g; };
+    for (int64_t r = 0; r < n; ++r) {
+      std::fill_n(group(r, 0), 32, r % 2 == 0 ? 0.0f : -0.0f);
+      std::fill_n(group(r, 1), 32, r % 2 == 0 ? 0x1p-100f : 0x1.fffffep-101f);  // the smallest that counts, and below
+      std::fill_n(group(r, 2), 32, 0x1p-149f);
+      std::fill_n(group(r, 3), 32, -1e30f);
+    }
+    EXPECT_TRUE(
+        same_bits(test::run_matmul(k(), w.matrix(), x, n, 16), test::run_matmul(scalar(), w.matrix(), x, n, 16)))
+        << n;
+    for (float bad : {std::nanf(""), -INFINITY}) {  // of one row: its neighbours are as they were
+      auto y = x;
+      y[static_cast<size_t>((n - 1) * 512 + 40)] = bad;
+      const auto with = test::run_matmul(k(), w.matrix(), y, n, 16),
+                 without = test::run_matmul(k(), w.matrix(), x, n, 16);
+      EXPECT_TRUE(std::equal(with.begin(), with.begin() + (n - 1) * 16, without.begin()));
+      for (auto it = with.begin() + (n - 1) * 16; it != with.end(); ++it) EXPECT_FALSE(std::isfinite(*it));
+    }
   }
 }
 

@@ -58,16 +58,77 @@ DSR1_INLINE void quantize_group(const float* x, int32_t* record, int64_t width) 
     record[(kScaledHalvesAt + h) * width] = __builtin_bit_cast(int32_t, scale * static_cast<float>(sum[h]));
 }
 
+// The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
+// and nothing is done, where a value is not finite.
+static bool quantize_columns(const float* const* x, int n, int32_t* record, int64_t width) {
+  constexpr int kVectors = 32 / kLanes;
+  alignas(64) int32_t peaks[kLanes * kLanes] = {};
+  const I magnitude = set_i(0x7fffffff);
+  for (int c = 0; c < n; ++c) {
+    I top = and_i(bits(load_f(x[c])), magnitude);
+    DSR1_UNROLL
+    for (int i = 1; i < kVectors; ++i) top = max_i(top, and_i(bits(load_f(x[c] + i * kLanes)), magnitude));
+    store_i(peaks + c * kLanes, top);
+  }
+  I top = zero_i();
+  DSR1_UNROLL
+  for (int i = 0; i < kLanes / 4; ++i) {
+    I part[4];
+    load_chunk(reinterpret_cast<const uint8_t*>(peaks) + 16 * i, 4 * kLanes, part);
+    top = max_i(top, max_i(max_i(part[0], part[1]), max_i(part[2], part[3])));
+  }
+  if (reduce_max(top) >= 0x7f800000) return false;
+  // Not below 2^-100, for all that is larger than the float before it.
+  const F amax = from_bits(top), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
+  const F scale = select_gt(amax, limit, div(amax, steps), zero_f());
+  alignas(64) float inverse[kLanes];
+  store_f(inverse, select_gt(amax, limit, div(steps, amax), zero_f()));
+  alignas(64) int8_t levels[kLanes * 32] = {};
+  for (int c = 0; c < n; ++c) {
+    const F factor = set_f(inverse[c]);
+    DSR1_UNROLL
+    for (int i = 0; i < kVectors; ++i)
+      store_s8(levels + 32 * c + i * kLanes, to_int(mul(load_f(x[c] + i * kLanes), factor)));
+  }
+  const auto put = [&](int row, I v) {
+    store_lanes(reinterpret_cast<float*>(record + row * width), from_bits(v), 0, n);
+  };
+  const I ones = byte_mask(1);
+  I sum[2];
+  DSR1_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    I q[4];
+    load_chunk(reinterpret_cast<const uint8_t*>(levels) + 16 * h, 32, q);
+    sum[h] = zero_i();
+    DSR1_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      sum[h] = dot_u7(sum[h], ones, q[i]);
+      put(4 * h + i, q[i]);
+    }
+    put(kSum32At + h, sub_i(zero_i(), shl<5>(sum[h])));
+    put(kScaledHalvesAt + h, bits(mul(scale, to_float(sum[h]))));
+  }
+  const I all = add_i(sum[0], sum[1]);
+  put(kScaleAt, bits(scale));
+  put(kScaledSumAt, bits(mul(scale, to_float(all))));
+  put(kSum128At, sub_i(zero_i(), shl<7>(all)));
+  return true;
+}
+
 static void prepare_int8(const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n, int32_t* acts,
                          int64_t unit_begin, int64_t unit_end) {
+  constexpr int64_t kAlone = 4;  // columns not worth turning round
   const int64_t blocks = k / 32;
   const ColumnGroups groups(n, kCols);
   for (int64_t u = unit_begin; u < unit_end; ++u) {
     const int64_t g = u / blocks, b = u % blocks, width = groups.width(g), first = groups.begin(g);
     int32_t* record = acts + kRecord * (first * blocks + b * width);
-    for (int64_t c = 0; c < width; ++c) {
-      const int64_t row = index ? index[first + c] : first + c;
-      quantize_group(x + row * ldx + 32 * b, record + c, width);
+    const float* rows[kCols];
+    for (int64_t c = 0; c < width; ++c) rows[c] = x + (index ? index[first + c] : first + c) * ldx + 32 * b;
+    for (int64_t c = 0; c < width; c += kLanes) {
+      const int64_t some = width - c < kLanes ? width - c : kLanes;
+      if (some >= kAlone && quantize_columns(rows + c, static_cast<int>(some), record + c, width)) continue;
+      for (int64_t i = c; i < c + some; ++i) quantize_group(rows[i], record + i, width);
     }
   }
 }
@@ -187,26 +248,55 @@ struct RowTile {  // kLanes rows beginning at base, of which lanes [first, last)
 };
 
 template <class T, int kN>
-static void few_columns(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, float* y,
+static void few_tile(const RowTile& t, int64_t stride, int64_t blocks, const int32_t* record, Stream stream, float* y,
+                     int64_t ldy) {
+  const uint8_t* p = t.data;
+  F acc[kN];
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) acc[c] = zero_f();
+  for (int64_t b = 0; b < blocks; ++b) {
+    typename Source<T>::Head h;
+    fetch_next_block<T>(p, stride);
+    Source<T>::head(p, stride, h);
+    block_dot<T, kN>(p, stride, h, record, stream, acc);
+    p += sizeof(typename T::Block);
+    record += kRecord * kN * (T::kElements / 32);
+  }
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) store_lanes(y + c * ldy + t.base, acc[c], t.first, t.last);
+}
+
+// The widest column group that goes through registers faster than through a panel.
+template <class T>
+constexpr int64_t kFewWidth = kLanes < 16              ? 2
+                              : Source<T>::kBatch <= 2 ? 8
+                                                       : 4;
+
+template <class T>
+using FewTile = void (*)(const RowTile&, int64_t, int64_t, const int32_t*, Stream, float*, int64_t);
+
+template <class T, int kN = 1>
+static FewTile<T> find_few_tile(int64_t width) {
+  if constexpr (kN <= kFewWidth<T>) {
+    if (width == kN) return few_tile<T, kN>;
+    return find_few_tile<T, kN + 1>(width);
+  }
+  return nullptr;
+}
+
+template <class T>
+static void few_columns(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, int64_t n, float* y,
                         int64_t ldy) {
-  const int64_t blocks = w.cols / T::kElements, stride = w.row_bytes;
+  const int64_t blocks = w.cols / T::kElements;
+  const ColumnGroups columns(n, kCols);
   for (int64_t r = row_begin; r < row_end; r += kLanes) {
-    RowTile t(w, r, row_end);
-    const uint8_t* p = t.data;
-    const int32_t* record = acts;
-    F acc[kN];
-    DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) acc[c] = zero_f();
-    for (int64_t b = 0; b < blocks; ++b) {
-      typename Source<T>::Head h;
-      fetch_next_block<T>(p, stride);
-      Source<T>::head(p, stride, h);
-      block_dot<T, kN>(p, stride, h, record, t.stream, acc);
-      p += sizeof(typename T::Block);
-      record += kRecord * kN * (T::kElements / 32);
+    const RowTile t(w, r, row_end);
+    for (int64_t g = 0; g < columns.count; ++g) {
+      const int64_t c0 = columns.begin(g);
+      // A second group finds the rows in the caches.
+      find_few_tile<T>(columns.width(g))(t, w.row_bytes, blocks, acts + kRecord * c0 * (w.cols / 32),
+                                         g == 0 ? t.stream : Stream(t.data, kLanes * w.row_bytes), y + c0 * ldy, ldy);
     }
-    DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) store_lanes(y + c * ldy + t.base, acc[c], t.first, t.last);
   }
 }
 
@@ -265,55 +355,68 @@ static void pack_panel(const uint8_t* p, int64_t stride, int64_t blocks, char* o
   }
 }
 
+// Columns of a tile that go through a group together. Two sums a column and the chains are more registers than there
+// are: such a tile takes its columns in two halves, a group at a time.
+template <quant::Form kForm, int kN>
+constexpr int kTogether = kForm == quant::Form::kHalves&& kN > 8 ? (kN + 1) / 2 : kN;
+
+// One group of 32, columns [0, kN) of a record of `width`.
+template <quant::Form kForm, int kN>
+DSR1_INLINE void tile_group(const char* panel, const int32_t* record, int64_t width, F* acc) {
+  constexpr int kVector = 4 * kLanes, kS = scales_of(kForm), kM = minima_of(kForm);
+  constexpr bool kU7 = kForm != quant::Form::kPlain;
+  I s[kN];
+  F partial[kN];
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) s[c] = start<kForm, kU7, 0>(record + c, width, 0);
+  DSR1_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const I w = load_i(panel + i * kVector);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) s[c] = dot<kU7>(s[c], w, broadcast_i(record + i * width + c));
+  }
+  const F scale = load_f(reinterpret_cast<const float*>(panel + 8 * kVector));
+  if constexpr (kForm == quant::Form::kHalves) {
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      partial[c] = mul(to_float(s[c]), scale);
+      s[c] = start<kForm, kU7, 0>(record + c, width, 1);
+    }
+  }
+  DSR1_UNROLL
+  for (int i = 4; i < 8; ++i) {
+    const I w = load_i(panel + i * kVector);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) s[c] = dot<kU7>(s[c], w, broadcast_i(record + i * width + c));
+  }
+  if constexpr (kForm == quant::Form::kHalves) {
+    const F scale1 = load_f(reinterpret_cast<const float*>(panel + 9 * kVector));
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      acc[c] = fma(fma(to_float(s[c]), scale1, partial[c]), broadcast_f(record + kScaleAt * width + c), acc[c]);
+  } else {
+    F min[2];
+    DSR1_UNROLL
+    for (int m = 0; m < kM; ++m) min[m] = load_f(reinterpret_cast<const float*>(panel + (8 + kS + m) * kVector));
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      acc[c] = fma(to_float(s[c]), mul(scale, broadcast_f(record + kScaleAt * width + c)), acc[c]);
+      acc[c] = add_minima<kForm>(min, record + c, width, acc[c]);
+    }
+  }
+}
+
 // y[c * ldy + lane] continues over `groups` more groups of 32.
 template <quant::Form kForm, int kN>
 static void tile(const char* panel, const int32_t* record, int64_t groups, float* y, int64_t ldy, bool first) {
-  constexpr int kVector = 4 * kLanes, kS = scales_of(kForm), kM = minima_of(kForm);
-  constexpr bool kU7 = kForm != quant::Form::kPlain;
+  constexpr int kFirst = kTogether<kForm, kN>, kRest = kN - kFirst;
   F acc[kN];
   DSR1_UNROLL
   for (int c = 0; c < kN; ++c) acc[c] = first ? zero_f() : load_f(y + c * ldy);
   for (int64_t g = 0; g < groups; ++g) {
-    I s[kN];
-    F partial[kN];
-    DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) s[c] = start<kForm, kU7, 0>(record + c, kN, 0);
-    DSR1_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const I w = load_i(panel + i * kVector);
-      DSR1_UNROLL
-      for (int c = 0; c < kN; ++c) s[c] = dot<kU7>(s[c], w, broadcast_i(record + i * kN + c));
-    }
-    const F scale = load_f(reinterpret_cast<const float*>(panel + 8 * kVector));
-    if constexpr (kForm == quant::Form::kHalves) {
-      DSR1_UNROLL
-      for (int c = 0; c < kN; ++c) {
-        partial[c] = mul(to_float(s[c]), scale);
-        s[c] = start<kForm, kU7, 0>(record + c, kN, 1);
-      }
-    }
-    DSR1_UNROLL
-    for (int i = 4; i < 8; ++i) {
-      const I w = load_i(panel + i * kVector);
-      DSR1_UNROLL
-      for (int c = 0; c < kN; ++c) s[c] = dot<kU7>(s[c], w, broadcast_i(record + i * kN + c));
-    }
-    if constexpr (kForm == quant::Form::kHalves) {
-      const F scale1 = load_f(reinterpret_cast<const float*>(panel + 9 * kVector));
-      DSR1_UNROLL
-      for (int c = 0; c < kN; ++c)
-        acc[c] = fma(fma(to_float(s[c]), scale1, partial[c]), broadcast_f(record + kScaleAt * kN + c), acc[c]);
-    } else {
-      F min[2];
-      DSR1_UNROLL
-      for (int m = 0; m < kM; ++m) min[m] = load_f(reinterpret_cast<const float*>(panel + (8 + kS + m) * kVector));
-      DSR1_UNROLL
-      for (int c = 0; c < kN; ++c) {
-        acc[c] = fma(to_float(s[c]), mul(scale, broadcast_f(record + kScaleAt * kN + c)), acc[c]);
-        acc[c] = add_minima<kForm>(min, record + c, kN, acc[c]);
-      }
-    }
-    panel += (8 + kS + kM) * kVector;
+    tile_group<kForm, kFirst>(panel, record, kN, acc);
+    if constexpr (kRest > 0) tile_group<kForm, kRest>(panel, record + kFirst, kN, acc + kFirst);
+    panel += (8 + scales_of(kForm) + minima_of(kForm)) * 4 * kLanes;
     record += kRecord * kN;
   }
   DSR1_UNROLL
@@ -331,23 +434,29 @@ static Tile find_tile(int64_t width) {
   return nullptr;
 }
 
-// One column group: a few groups of 32 at a time through a panel that stays in the L1 cache.
+// Some columns: a few groups of 32 at a time through a panel that stays in the L1 cache. Memory is read a little
+// between much arithmetic, where many_columns would wait for it while it packs.
 constexpr int64_t kNearGroups = 8;
+constexpr int64_t kSomeColumns = 32;
 
 template <class T>
 static void some_columns(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, int64_t n, float* y,
                          int64_t ldy, char* scratch) {
-  constexpr int64_t kBlocks = kNearGroups * 32 / T::kElements;
-  const int64_t all_blocks = w.cols / T::kElements;
-  const Tile f = find_tile<T::kForm>(n);
-  alignas(64) float acc[kLanes * kCols] = {};
+  constexpr int64_t kBlockGroups = T::kElements / 32, kBlocks = kNearGroups / kBlockGroups;
+  const int64_t all_blocks = w.cols / T::kElements, all_groups = w.cols / 32;
+  const ColumnGroups columns(n, kCols);
+  alignas(64) float acc[kLanes * kSomeColumns] = {};
   for (int64_t r = row_begin; r < row_end; r += kLanes) {
     RowTile t(w, r, row_end);
     for (int64_t b = 0; b < all_blocks; b += kBlocks) {
       const int64_t blocks = all_blocks - b < kBlocks ? all_blocks - b : kBlocks;
       pack_panel<T>(t.data + b * static_cast<int64_t>(sizeof(typename T::Block)), w.row_bytes, blocks, scratch,
                     t.stream);
-      f(scratch, acts + kRecord * n * b * (T::kElements / 32), blocks * (T::kElements / 32), acc, kLanes, b == 0);
+      for (int64_t g = 0; g < columns.count; ++g) {
+        const int64_t width = columns.width(g), c0 = columns.begin(g);
+        find_tile<T::kForm>(width)(scratch, acts + kRecord * (c0 * all_groups + width * b * kBlockGroups),
+                                   blocks * kBlockGroups, acc + c0 * kLanes, kLanes, b == 0);
+      }
     }
     for (int64_t c = 0; c < n; ++c) store_lanes(y + c * ldy + t.base, load_f(acc + c * kLanes), t.first, t.last);
   }
@@ -414,12 +523,9 @@ constexpr int64_t kInt8Scratch = kPanels * kPanelVectors * 4 * kLanes * kChunkGr
 template <class T>
 static void matmul_int8(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, int64_t n, float* y,
                         int64_t ldy, char* scratch) {
-  if (n == 1 && w.rows >= kLanes) return few_columns<T, 1>(w, row_begin, row_end, acts, y, ldy);
-  if (n == 2 && w.rows >= kLanes) return few_columns<T, 2>(w, row_begin, row_end, acts, y, ldy);
-  if constexpr (kLanes == 16 && Source<T>::kBatch <= 2) {
-    if (n == 3 && w.rows >= kLanes) return few_columns<T, 3>(w, row_begin, row_end, acts, y, ldy);
-    if (n == 4 && w.rows >= kLanes) return few_columns<T, 4>(w, row_begin, row_end, acts, y, ldy);
-  }
-  if (n <= kCols && w.rows >= kLanes) return some_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
+  const ColumnGroups columns(n, kCols);
+  if (columns.count <= 2 && columns.width(0) <= kFewWidth<T> && w.rows >= kLanes)
+    return few_columns<T>(w, row_begin, row_end, acts, n, y, ldy);
+  if (n <= kSomeColumns && w.rows >= kLanes) return some_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
   many_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
 }

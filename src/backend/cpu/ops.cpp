@@ -467,7 +467,7 @@ class CpuOps final : public ops::Ops {
   int64_t part_rows(const TensorView& w, int64_t n) const {
     const bool few = n <= kFewRows;
     const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
-    int64_t rows = w.rows() / ((few ? 16 : 4) * pool_.n_threads());
+    int64_t rows = w.rows() / (16 * pool_.n_threads());
     if (few) rows = std::max(rows, kPartBytes / row_stride(w));
     return std::max<int64_t>(1, (rows + grain - 1) / grain) * grain;
   }
