@@ -9,6 +9,7 @@
 #include <string>
 
 #include "dsr1/base/check.h"
+#include "dsr1/base/cpu_placement.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -147,6 +148,7 @@ void ThreadPool::work_on_tasks(int thread) {
 }
 
 void ThreadPool::worker(int index) {
+  go_home(index, n_threads_);
   uint64_t seen = 0;
   for (;;) {
     int spins = 0;

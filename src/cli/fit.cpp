@@ -8,6 +8,7 @@
 #include "command.h"
 #include "dsr1/backend/cpu.h"
 #include "dsr1/backend/probe.h"
+#include "dsr1/base/cpu_placement.h"
 #include "dsr1/base/log.h"
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/io/model_file.h"
@@ -134,7 +135,7 @@ Status FitCommand::run() {
   request.plan.n_batch = engine.n_batch;
   request.plan.type_k = engine.type_k.value_or(DType::kF16);
   request.plan.type_v = model.config.is_mla() ? request.plan.type_k : engine.type_v.value_or(request.plan.type_k);
-  const int n_threads = engine.n_threads > 0 ? engine.n_threads : available_cpus();
+  const int n_threads = engine.n_threads > 0 ? engine.n_threads : default_threads();
   {
     // The very workspace that loading would take; memory that nobody touches costs nothing.
     DSR1_TRY(const auto ops,

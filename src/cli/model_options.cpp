@@ -28,8 +28,13 @@ void ModelOptions::declare(OptionTable& table, const std::string& context_help) 
   table.section("Model and machine");
   table.add("-m,--model", "PATH", &model, "the model, for hands used to it").completes(Complete::kModel);
   table.add("-c,--ctx-size", "N", &n_ctx, context_help);
-  table.add("-t,--threads", "N", &n_threads, "threads (default: all usable cores)");
+  table.add("-t,--threads", "N", &n_threads, "threads (default: one a core, of the fast cores)");
   table.add("-tb,--threads-batch", "N", &n_threads_batch, "threads for prompts; this version uses those of -t");
+  table.add("-C,--cpu-mask", "MASK", &cpu_mask, "CPUs to run on, in hexadecimal");
+  table.add("-Cr,--cpu-range", "LIST", &cpu_range, "CPUs to run on, as 0-7 or 0-3,8");
+  table.add("--cpu-strict", "0|1", &cpu_strict, "1: every worker stays on one CPU (default: 0)").one_of({"0", "1"});
+  table.add("--numa", "MODE", &numa, "distribute: threads and pages over all nodes; isolate: one node; numactl: as set")
+      .one_of({"distribute", "isolate", "numactl"});
   table.add("-b,--batch-size", "N", &n_batch, "most prompt tokens handed over at once (default: 2048)");
   table.add("-ub,--ubatch-size", "N", &n_ubatch, "most tokens in one forward pass (default: 512)");
   table.add("--device", "DEVICE", &device, "auto, cpu, cuda, cuda:N, or ref, the slow scalar reference");
@@ -78,6 +83,23 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
     log_warn("--threads-batch is not separate in this version; prompts use the threads of --threads");
   o.device = wants_gpu && device == "auto" ? "cuda" : gpu_layers == "0" && device == "auto" ? "cpu" : device;
   o.cpu_isa = cpu_isa;
+  if (!cpu_mask.empty() && !cpu_range.empty())
+    return Error(ErrorCode::kUsage, "--cpu-mask and --cpu-range both name the CPUs; give one");
+  auto cpus = [](const char* option, Result<std::vector<int>> parsed) -> Result<std::vector<int>> {
+    if (parsed) return parsed;
+    return Error(ErrorCode::kUsage, std::string(option) + ": " + parsed.error().message);
+  };
+  if (!cpu_mask.empty()) {
+    DSR1_TRY(o.placement.cpus, cpus("--cpu-mask", parse_cpu_mask(cpu_mask)));
+  }
+  if (!cpu_range.empty()) {
+    DSR1_TRY(o.placement.cpus, cpus("--cpu-range", parse_cpu_list(cpu_range)));
+  }
+  o.placement.strict = cpu_strict == "1";
+  o.placement.numa = numa == "distribute" ? Numa::kDistribute
+                     : numa == "isolate"  ? Numa::kIsolate
+                     : numa == "numactl"  ? Numa::kNumactl
+                                          : Numa::kOff;
   o.n_threads = n_threads;
   o.n_ctx = n_ctx;
   o.n_batch = std::min(n_batch, n_ubatch);

@@ -22,6 +22,7 @@ struct ModelOptions {
   std::vector<std::string> override_tensor;
   std::optional<std::string> type_k, type_v;
   std::string device = "auto", cpu_isa = "auto", expert_groups = "auto";
+  std::string cpu_mask, cpu_range, cpu_strict = "0", numa;
 
   // context_help: what -c means for this command.
   void declare(OptionTable& table, const std::string& context_help);

@@ -159,6 +159,7 @@ Result<std::unique_ptr<ops::Ops>> Engine::Impl::make_backend(const Device& devic
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const EngineOptions& o,
                                              const ProgressFn& progress) {
   DSR1_TRY(const Device device, parse_device(o));
+  DSR1_TRY_STATUS(place_process(o.placement));
   auto impl = std::make_unique<Impl>();
   DSR1_TRY_STATUS(impl->load(path, o, true));
   const model::ModelConfig& c = impl->model->config();
@@ -176,7 +177,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   impl->type_k = o.type_k.value_or(ref ? DType::kF32 : DType::kF16);
   impl->type_v = c.is_mla() ? impl->type_k : o.type_v.value_or(ref ? DType::kF32 : DType::kF16);
   DSR1_TRY_STATUS(check_options(o, c, impl->type_k, impl->type_v));
-  impl->n_threads = o.n_threads > 0 ? o.n_threads : available_cpus();
+  impl->n_threads = o.n_threads > 0 ? o.n_threads : default_threads();
   impl->n_batch = o.n_batch;
 
   auto settle = [&](const Device& on) -> Status {

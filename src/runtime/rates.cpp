@@ -9,6 +9,7 @@
 
 #include "dsr1/backend/cpu.h"
 #include "dsr1/backend/probe.h"
+#include "dsr1/base/cpu_placement.h"
 #include "dsr1/base/sha256.h"
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/runtime/cost.h"
@@ -169,7 +170,7 @@ void write_json_file(const fs::path& path, const Json& json) {
 
 Result<MachineRates> machine_rates(const ModelFacts& facts, DType type_k, const RateRequest& request,
                                    const fs::path& cache) {
-  const int n_threads = request.n_threads > 0 ? request.n_threads : available_cpus();
+  const int n_threads = request.n_threads > 0 ? request.n_threads : default_threads();
   const std::string machine = read_machine_state().cpu + ", " + std::to_string(n_threads) + " threads, " +
                               request.cpu_isa + ", " + request.version;
   const std::string key = speed_key(facts, type_k);

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "dsr1/base/cpu_placement.h"
 #include "dsr1/base/half.h"
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/runtime/fingerprint.h"
@@ -312,7 +313,7 @@ Result<std::vector<VerifyCheck>> verify_model(const std::string& path, const Ver
                        " tensors, " + human_bytes(static_cast<double>(file->tensor_bytes())) +
                        ", every tensor where and as large as it should be"));
   give(check_sha256(*file, o));
-  const int n_threads = o.n_threads > 0 ? o.n_threads : available_cpus();
+  const int n_threads = o.n_threads > 0 ? o.n_threads : default_threads();
   DSR1_TRY(VerifyCheck numbers, check_numbers(*file, n_threads, o.cancel, progress));
   const bool sane = numbers.verdict == Verdict::kOk;
   give(std::move(numbers));

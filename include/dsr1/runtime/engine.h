@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "dsr1/base/cpu_placement.h"
 #include "dsr1/io/model_file.h"
 #include "dsr1/model/model.h"
 #include "dsr1/ops/ops.h"
@@ -27,7 +28,8 @@ namespace dsr1::runtime {
 struct EngineOptions {
   std::string device = "auto";          // auto cpu cuda cuda:N ref
   std::string cpu_isa = "auto";         // a level of `cli.md`, pinned
-  int n_threads = 0;                    // 0: all usable cores
+  int n_threads = 0;                    // 0: default_threads()
+  CpuPlacement placement;               // of the process, before anything is opened
   int64_t n_ctx = 0;                    // 0: the model's, at most 32768, at most what fits beside the weights
   int n_batch = 512;                    // rows of one forward pass
   std::optional<DType> type_k, type_v;  // default f16; f32 on the reference device
