@@ -13,13 +13,16 @@ set(DSR1_KERNEL_SOURCES
   norm/rms_norm.cu
   quant/repack.cu
   rope/rope.cu
+  sample/sample.cu
   rows/rows.cu)
 list(TRANSFORM DSR1_KERNEL_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/kernels/)
 # The backend's own host code that knows no toolkit.
 set(DSR1_CUDA_HOST_SOURCES
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/attention.cpp
+  ${PROJECT_SOURCE_DIR}/src/backend/cuda/host_experts.cpp
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/matmul.cpp
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/moe.cpp
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/ops.cpp
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/pass.cpp
+  ${PROJECT_SOURCE_DIR}/src/backend/cuda/sampler.cpp
   ${PROJECT_SOURCE_DIR}/src/backend/cuda/weights.cpp)

@@ -64,8 +64,9 @@ struct GatheredRows {
 template <class T>
 __global__ void __launch_bounds__(GemmTile::kThreads) grouped_kernel(const GroupedParams p) {
   const MoeTile tile = p.order.tiles[simt::block_y()];
-  if (tile.count == 0) return;  // the whole block
-  const Weight w = expert(p.w, tile.expert);
+  const int e = tile.expert - p.first;
+  if (tile.count == 0 || e < 0 || e >= p.n) return;  // the whole block
+  const Weight w = expert(p.w, e);
   gemm_tile<T, GemmTile>(w, 0, w.rows, nullptr, p.x, p.out, simt::block_x() * GemmTile::kN,
                          GatheredRows{p.order.order + tile.first, p.divide, tile.count});
 }

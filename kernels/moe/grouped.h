@@ -25,13 +25,14 @@ inline int64_t moe_most_tiles(int64_t pairs, int64_t n_expert) {
 }
 Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, const MoeOrder& order, simt::Stream stream);
 
-// out[pair] = W_(its expert) x[pair / divide].
+// out[pair] = W_(its expert) x[pair / divide], for pairs of experts first ... first + n - 1: w holds only those.
 struct GroupedParams {
   ExpertMatrix w;
   MoeOrder order;
   HalfRows x;
   Matrix out;
   int32_t divide, n_tiles;
+  int32_t first = 0, n = kMaxExperts;
 };
 Status launch_grouped(const GroupedParams& params, simt::Stream stream);
 

@@ -69,6 +69,9 @@ DSR1_DEVICE int dp4a(uint32_t a, uint32_t b, int c) { return __dp4a(static_cast<
 DSR1_DEVICE uint32_t byte_perm(uint32_t lo, uint32_t hi, uint32_t selector) { return __byte_perm(lo, hi, selector); }
 DSR1_DEVICE int round_to_even(float x) { return __float2int_rn(x); }
 DSR1_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DSR1_DEVICE float mul(float a, float b) { return __fmul_rn(a, b); }  // never part of an fma
+DSR1_DEVICE double exp(double x) { return ::exp(x); }
+DSR1_DEVICE double log(double x) { return ::log(x); }
 DSR1_DEVICE float exp(float x) { return ::expf(x); }
 DSR1_DEVICE float exp2(float x) { return ::exp2f(x); }
 DSR1_DEVICE float log(float x) { return ::logf(x); }

@@ -15,7 +15,7 @@
 //   barriers   sync_block() sync_warp(mask)
 //   exchange   shfl(v, src) shfl_xor(v, bits) ballot(p) reduce_sum(v) reduce_max(v), each with an optional mask
 //   memory     load16(p) async_copy16(shared, global[, bytes]) async_commit() async_wait<N>() atomic_add(p, v)
-//   arithmetic dp4a(a, b, c) byte_perm round_to_even fma exp exp2 log rsqrt
+//   arithmetic dp4a(a, b, c) byte_perm round_to_even fma mul exp exp2 log rsqrt
 //   matrices   ldmatrix_x2 ldmatrix_x4 (and _trans), mma_m16n8k16<Half|BFloat16>, mma_m16n8k32; element maps in frag.h
 //   types      Half BFloat16 Fp8 (bits only), to_float, half_of, bf16_of, Bytes16
 #pragma once

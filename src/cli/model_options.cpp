@@ -1,6 +1,7 @@
 #include "model_options.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "dsr1/backend/cuda.h"
 #include "dsr1/base/log.h"
@@ -67,17 +68,23 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
   if (wants_gpu) {
     if (const std::string problem = backend::cuda_info().problem; !problem.empty())
       return Error(ErrorCode::kNoDevice, "-ngl " + gpu_layers + " needs a GPU: " + problem);
-    if (gpu_layers != "all") o.n_gpu_layers = *parse_int(gpu_layers);
   }
+  if (gpu_layers != "auto")
+    o.placement.n_gpu_layers = gpu_layers == "all" ? std::numeric_limits<int32_t>::max() : *parse_int(gpu_layers);
+  if (n_cpu_moe < -1)
+    return Error(ErrorCode::kUsage, "--n-cpu-moe must be 0 or more, found " + std::to_string(n_cpu_moe));
+  o.placement.n_cpu_moe = cpu_moe ? std::numeric_limits<int32_t>::max() : n_cpu_moe;
   for (const std::string& rule : override_tensor) {
     const size_t equals = rule.rfind('=');
     if (equals == std::string::npos || equals == 0)
       return Error(ErrorCode::kUsage, "--override-tensor: expected REGEX=DEVICE, found '" + rule + "'");
     std::string place = rule.substr(equals + 1);
     for (char& c : place) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    if (place != "cpu")
+    const bool gpu = place.starts_with("cuda") && backend::cuda_info().problem.empty();
+    if (place != "cpu" && !gpu)
       return Error(ErrorCode::kNoDevice,
                    "--override-tensor: no device '" + rule.substr(equals + 1) + "' here; known: CPU");
+    o.placement.rules.push_back({rule.substr(0, equals), place == "cpu"});
   }
   if (n_threads_batch > 0 && n_threads_batch != std::max(n_threads, 0))
     log_warn("--threads-batch is not separate in this version; prompts use the threads of --threads");

@@ -17,7 +17,7 @@ struct ModelOptions {
   int n_threads = 0, n_threads_batch = 0;
   int n_batch = 2048, n_ubatch = 512;
   std::string gpu_layers = "auto";
-  int n_cpu_moe = 0;
+  int n_cpu_moe = -1;
   bool cpu_moe = false, mlock = false, no_mmap = false;
   std::vector<std::string> override_tensor;
   std::optional<std::string> type_k, type_v;

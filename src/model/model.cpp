@@ -14,9 +14,9 @@ using ops::Mat;
 namespace {
 
 // Calls matrix(views) for every weight matrix (the experts of one together) and vector(values, n) for every norm and
-// bias; absent ones are null.
+// bias that `placement` does not leave; absent ones are null.
 template <class Matrix, class Vector>
-void for_each_weight(Weights& w, Matrix matrix, Vector vector, const ModelConfig& c) {
+void for_each_weight(Weights& w, Matrix matrix, Vector vector, const ModelConfig& c, const Placement& placement) {
   auto one = [&](TensorView& v) { matrix(std::span<TensorView>(&v, 1)); };
   auto layer = [&](LayerWeights& l) {
     vector(l.attn_norm, c.n_embd);
@@ -33,12 +33,13 @@ void for_each_weight(Weights& w, Matrix matrix, Vector vector, const ModelConfig
     vector(l.attn_q_a_norm, c.q_lora_rank);
     vector(l.attn_kv_a_norm, c.kv_lora_rank);
     vector(l.exp_probs_b, c.router.n_expert);
+    if (l.experts_on_host) return;
     for (auto* experts : {&l.ffn_gate_exps, &l.ffn_up_exps, &l.ffn_down_exps}) matrix(std::span<TensorView>(*experts));
   };
-  one(w.token_embd);
+  if (placement.n_host_layers == 0) one(w.token_embd);
   one(w.output);
   vector(w.output_norm, c.n_embd);
-  for (LayerWeights& l : w.layers) layer(l);
+  for (size_t i = static_cast<size_t>(placement.n_host_layers); i < w.layers.size(); ++i) layer(w.layers[i]);
   for (MtpWeights& m : w.mtp) {
     layer(m.layer);
     one(m.eh_proj);
@@ -116,25 +117,43 @@ Status Model::bind(const io::ModelFile& file, const LoadOptions& options) {
   return binder.status();
 }
 
-bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer) const {
+bool Model::run_layers(int begin, int end, const ops::Batch& batch, const Scratch& s, ops::Ops& ops,
+                       const LayerFn& on_layer) const {
+  for (int i = begin; i < end; ++i) {
+    if (batch.cancel != nullptr && batch.cancel->load(std::memory_order_relaxed)) return false;
+    arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
+    if (on_layer) on_layer(i + 1);
+  }
+  return true;
+}
+
+bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer,
+                    const HostPart* host) const {
+  const int n_host = host != nullptr ? placement_.n_host_layers : 0;
+  const Scratch s = scratch.rows(batch.n_rows());
+  if (n_host > 0) {
+    const Scratch h = host->scratch.rows(batch.n_rows());
+    host->ops.embed(weights_.token_embd, batch.tokens, h.x);
+    host->ops.rope_angles(config_.rope, batch.positions, h.cos_sin);
+    if (!run_layers(0, n_host, batch, h, host->ops, on_layer)) return false;
+    ops.upload(h.x, s.x);
+  }
   bool done = ops.begin_pass(batch, /*repeats=*/true);
   if (!done) {
-    const Scratch s = scratch.rows(batch.n_rows());
-    ops.embed(weights_.token_embd, batch.tokens, s.x);
+    if (n_host == 0) ops.embed(weights_.token_embd, batch.tokens, s.x);
     ops.rope_angles(config_.rope, batch.positions, s.cos_sin);
-    done = true;
-    for (int i = 0; i < config_.n_layer && done; ++i) {
-      done = batch.cancel == nullptr || !batch.cancel->load(std::memory_order_relaxed);
-      if (!done) break;
-      arch_->layer(config_, weights_.layers[static_cast<size_t>(i)], batch, i, s, ops);
-      if (on_layer) on_layer(i + 1);
-    }
+    done = run_layers(n_host, config_.n_layer, batch, s, ops, on_layer);
   }
   ops.end_pass(done);
   return done;
 }
 
-Status Model::place(ops::Ops& ops) {
+Status Model::place(ops::Ops& ops, const Placement& placement) {
+  placement_ = placement;
+  for (int i = placement.n_host_layers; i < config_.n_layer; ++i) {
+    LayerWeights& l = weights_.layers[static_cast<size_t>(i)];
+    l.experts_on_host = !l.ffn_gate_exps.empty() && placement.experts_stay(i);
+  }
   // Tied weights share one copy, known by where they lay on the host.
   std::map<const void*, TensorView> matrices;
   std::map<const float*, const float*> vectors;
@@ -168,7 +187,7 @@ Status Model::place(ops::Ops& ops) {
         keep(ops.place(values, n));
         vectors[host] = values;
       },
-      config_);
+      config_, placement_);
   DSR1_TRY_STATUS(std::move(status));
   return ops.sync();
 }

@@ -8,7 +8,8 @@ class Tap final : public Ops {
   Tap(std::unique_ptr<Ops> inner, TapSink sink) : inner_(std::move(inner)), sink_(std::move(sink)) {}
 
   const char* name() const override { return inner_->name(); }
-  size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  size_t workspace_bytes(const HostExperts& host) const override { return inner_->workspace_bytes(host); }
+  Status reserve(const HostExperts& host) override { return inner_->reserve(host); }
   void expect_paging() override { inner_->expect_paging(); }
   Status sync() override { return inner_->sync(); }
   Result<std::unique_ptr<Memory>> allocate(size_t bytes, std::string_view what) override {
@@ -18,6 +19,7 @@ class Tap final : public Ops {
   Result<std::unique_ptr<Memory>> place(std::span<TensorView> views) override { return inner_->place(views); }
   Result<std::unique_ptr<Memory>> place(const float*& values, int64_t n) override { return inner_->place(values, n); }
   uint64_t memory_available() const override { return inner_->memory_available(); }
+  void upload(Mat host, Mat out) override { inner_->upload(host, out); }
   void copy_bytes(void* to, const void* from, size_t bytes) override { inner_->copy_bytes(to, from, bytes); }
   Result<Mat> fetch(Mat x) override { return inner_->fetch(x); }
   Result<const int32_t*> fetch(const int32_t* ids, int64_t n) override { return inner_->fetch(ids, n); }

@@ -33,6 +33,10 @@ uint64_t expert_bytes(const model::LayerWeights& l, bool chosen_only, int n_used
   return bytes;
 }
 
+// What a thread reaches in int8 products with many rows, roughly: avx2 1.4e11, avx512_vnni 3.2e11
+// (docs/cpu-performance.md section 1).
+constexpr double kHostOpsPerThread = 2e11;
+
 std::string gib(uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 }  // namespace
@@ -49,33 +53,40 @@ struct Engine::Impl {
 
   Status load(const std::string& path, const EngineOptions& options, bool use_mmap, const ProgressFn& progress = {});
   Status make_plan(const EngineOptions& options);
+  Status make_device_plan(const EngineOptions& options);
   void warn_about_paging() const;
+  std::string placement_text() const;
   std::vector<const io::TensorInfo*> tensors(bool experts, bool mtp) const;
   Status read_in(std::span<const io::TensorInfo* const> wanted, const ProgressFn& progress) const;
   static void lock(std::span<const io::TensorInfo* const> wanted);
   Status allocate();
+  ops::Limits limits_for(const EngineOptions& options) const;
   Result<std::unique_ptr<ops::Ops>> make_backend(const struct Device& device, const EngineOptions& options) const;
   size_t logits_bytes() const { return static_cast<size_t>(logits.rows * logits.stride) * sizeof(float); }
 
-  std::unique_ptr<ops::Ops> ops;  // outlives what lies in its memory
+  std::unique_ptr<ops::Ops> host_ops;  // of a hybrid: computes what stays in host memory
+  std::unique_ptr<ops::Ops> ops;       // outlives what lies in its memory
   std::optional<io::ModelFile> file;
   std::unique_ptr<model::Model> model;
   Result<text::Tokenizer> tokenizer;
   MemoryPlan plan;
+  std::optional<DevicePlan> device_plan;
   DType type_k = DType::kF16, type_v = DType::kF16;
   int64_t n_ctx = 0, n_batch = 0;
   int n_threads = 1;
-  std::unique_ptr<ops::Memory> scratch_memory;
+  std::unique_ptr<ops::Memory> scratch_memory, host_scratch_memory;
   size_t activation_bytes = 0;
-  model::Scratch scratch;
+  model::Scratch scratch, host_scratch;
   ops::Mat logits;  // [kLogitRows, n_vocab], inside scratch_memory
   // Reused per pass, reserved once.
   std::vector<int32_t> tokens, positions, rows;
+  std::vector<const ops::SampleRequest*> choices;  // by row
+  std::vector<ops::SampleRequest> requests;
   std::vector<ops::Segment> segments;
   std::vector<size_t> order;
 
   Status run(std::span<const Work> work, int64_t logits_from, const std::atomic<bool>* cancel,
-             const LogitsFn& on_logits, const model::LayerFn& on_layer = {});
+             const LogitsFn& on_logits, const SampledFn& on_sampled, const model::LayerFn& on_layer = {});
 };
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -143,10 +154,15 @@ Result<Device> parse_device(const EngineOptions& o) {
 
 }  // namespace
 
-Result<std::unique_ptr<ops::Ops>> Engine::Impl::make_backend(const Device& device, const EngineOptions& o) const {
+ops::Limits Engine::Impl::limits_for(const EngineOptions& o) const {
   ops::Limits limits = model::limits_of(model->config(), most_context(model->config(), o.n_ctx), n_batch);
   limits.max_logit_rows = kLogitRows;
   limits.n_layer = model->n_cache_layers();
+  return limits;
+}
+
+Result<std::unique_ptr<ops::Ops>> Engine::Impl::make_backend(const Device& device, const EngineOptions& o) const {
+  const ops::Limits limits = limits_for(o);
   if (o.make_ops) return o.make_ops(limits);
   switch (device.kind) {
     case Device::kRef: return backend::make_ref(n_threads);
@@ -168,11 +184,6 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
                                         " tokens, but token_embd.weight has only " + std::to_string(c.n_vocab) +
                                         " rows");
   }
-  if (o.n_gpu_layers >= 0 && o.n_gpu_layers < c.n_layer) {
-    return Error(ErrorCode::kUsage, "-ngl " + std::to_string(o.n_gpu_layers) + " is less than the model's " +
-                                        std::to_string(c.n_layer) +
-                                        " layers; this version computes all of them on one device: use -ngl all, or 0");
-  }
   const bool ref = device.kind == Device::kRef;
   impl->type_k = o.type_k.value_or(ref ? DType::kF32 : DType::kF16);
   impl->type_v = c.is_mla() ? impl->type_k : o.type_v.value_or(ref ? DType::kF32 : DType::kF16);
@@ -181,9 +192,13 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   impl->n_batch = o.n_batch;
 
   auto settle = [&](const Device& on) -> Status {
+    impl->host_ops.reset();
+    impl->device_plan.reset();
     DSR1_TRY(impl->ops, impl->make_backend(on, o));
     if (o.tap) impl->ops = ops::make_tap(std::move(impl->ops), o.tap);
-    return impl->make_plan(o);
+    if (impl->ops->places_weights()) return impl->make_device_plan(o);
+    DSR1_TRY_STATUS(impl->make_plan(o));
+    return impl->ops->reserve();
   };
   Status settled = settle(device);
   if (!settled && device.automatic) {
@@ -202,11 +217,13 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
     impl->ops->expect_paging();
   }
   // What is paged are the experts; the rest is read now and stays, lest the system drop it for an expert.
+  const bool hybrid = on_device && impl->device_plan->hybrid();
   const auto resident = impl->tensors(/*experts=*/!paged, o.load_mtp);
   if (o.use_mmap || on_device) DSR1_TRY_STATUS(impl->read_in(resident, progress));
   if (paged || (o.use_mlock && !on_device)) Impl::lock(resident);
   DSR1_TRY_STATUS(impl->allocate());
-  if (on_device) DSR1_TRY_STATUS(impl->model->place(*impl->ops));
+  if (on_device) DSR1_TRY_STATUS(impl->model->place(*impl->ops, impl->device_plan->placement));
+  if (hybrid) log_info(impl->placement_text());
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -244,6 +261,54 @@ Status Engine::Impl::make_plan(const EngineOptions& o) {
                                                                                              : available_memory()});
   n_ctx = plan.n_ctx;
   return check_plan(plan, o.use_mmap && !ops->places_weights());
+}
+
+// The same for a device, and which part of the model it takes.
+Status Engine::Impl::make_device_plan(const EngineOptions& o) {
+  const model::ModelConfig& c = model->config();
+  activation_bytes = model::plan_scratch(c, n_batch, nullptr, nullptr);
+  logits = {nullptr, kLogitRows, c.n_vocab, logits_stride(c)};
+  const ModelFacts facts = facts_of(*file, *model, o.load_mtp);
+  const PlanRequest request{
+      .n_ctx = o.n_ctx, .n_batch = n_batch, .type_k = type_k, .type_v = type_v, .n_sessions = o.n_sessions};
+  ops::HostExperts host{nullptr, 0, kHostOpsPerThread * n_threads, o.stream_rows};
+  const DeviceRoom room{.name = ops->name(),
+                        .available = o.memory_limit > 0 ? o.memory_limit : ops->memory_available(),
+                        .workspace = [&](const ops::HostExperts& h) { return ops->workspace_bytes(h); },
+                        .host_ops_per_second = host.ops_per_second,
+                        .stream_rows = o.stream_rows};
+  DSR1_TRY(device_plan, plan_device(facts, request, o.placement, room));
+  plan = device_plan->memory;
+  n_ctx = plan.n_ctx;
+  if (device_plan->hybrid()) {
+    const ops::Limits limits = limits_for(o);
+    DSR1_TRY(host_ops, backend::make_cpu(o.cpu_isa, n_threads, limits));
+    const uint64_t needed = device_plan->host_kv + activation_bytes + host_ops->workspace_bytes(),
+                   free = available_memory();
+    if (free > 0 && needed > free)
+      return Error(ErrorCode::kDoesNotFit, "does not fit: what stays in host memory needs " + gib(needed) +
+                                               " beside its weights, " + gib(free) +
+                                               " available; use a smaller -c or -ub, or a larger -ngl");
+    if (free > 0 && device_plan->host_weights + needed > free)
+      log_warn("the weights that stay in host memory (" + gib(device_plan->host_weights) + ") do not fit there (" +
+               gib(free) + " available): they are read from the file as they are needed");
+  }
+  host.ops = host_ops.get();
+  host.matrix_bytes = device_plan->expert_bytes;
+  return ops->reserve(host);
+}
+
+std::string Engine::Impl::placement_text() const {
+  const model::Placement& p = device_plan->placement;
+  const int n_layer = model->config().n_layer;
+  int stay = 0;
+  for (int i = p.n_host_layers; i < n_layer; ++i)
+    stay += model->weights().layers[static_cast<size_t>(i)].experts_on_host;
+  std::string text = std::to_string(n_layer - p.n_host_layers) + " of " + std::to_string(n_layer) + " layers on " +
+                     ops->name() + " (" + gib(plan.weights) + ")";
+  if (stay > 0) text += ", the experts of " + std::to_string(stay) + " of them";
+  if (p.n_host_layers > 0) text += std::string(stay > 0 ? " and " : ", ") + std::to_string(p.n_host_layers) + " layers";
+  return text + " in host memory (" + gib(device_plan->host_weights) + ")";
 }
 
 void Engine::Impl::warn_about_paging() const {
@@ -319,6 +384,10 @@ Status Engine::Impl::allocate() {
   DSR1_TRY(scratch_memory, ops->allocate(activation_bytes + logits_bytes(), "activations"));
   model::plan_scratch(model->config(), n_batch, scratch_memory->data(), &scratch);
   logits.data = reinterpret_cast<float*>(scratch_memory->data() + activation_bytes);
+  if (device_plan && device_plan->placement.n_host_layers > 0) {
+    DSR1_TRY(host_scratch_memory, host_ops->allocate(activation_bytes, "activations"));
+    model::plan_scratch(model->config(), n_batch, host_scratch_memory->data(), &host_scratch);
+  }
   const auto rows_max = static_cast<size_t>(n_batch);
   for (auto* v : {&tokens, &positions, &rows}) v->reserve(rows_max);
   segments.reserve(rows_max);
@@ -335,9 +404,15 @@ Result<std::unique_ptr<Session>> Engine::new_session() {
   const auto heads = static_cast<size_t>(c.kv_heads()), ctx = static_cast<size_t>(impl_->n_ctx);
   const size_t k_bytes = row_bytes(impl_->type_k, c.kv_k_dim()) * heads * ctx;
   const size_t v_bytes = c.is_mla() ? 0 : row_bytes(impl_->type_v, c.kv_v_dim()) * heads * ctx;
-  DSR1_TRY(s->memory_, impl_->ops->allocate((k_bytes + v_bytes) * static_cast<size_t>(n_layers), "the KV cache"));
-  std::byte* p = s->memory_->data();
+  const int n_host = impl_->device_plan ? impl_->device_plan->placement.n_host_layers : 0;
+  const size_t of_layer = k_bytes + v_bytes;
+  if (n_host > 0) {
+    DSR1_TRY(s->host_memory_, impl_->host_ops->allocate(of_layer * static_cast<size_t>(n_host), "the KV cache"));
+  }
+  DSR1_TRY(s->memory_, impl_->ops->allocate(of_layer * static_cast<size_t>(n_layers - n_host), "the KV cache"));
+  std::byte* p = n_host > 0 ? s->host_memory_->data() : s->memory_->data();
   for (int i = 0; i < n_layers; ++i) {
+    if (i == n_host) p = s->memory_->data();
     ops::KvLayerView l;
     l.k = p;
     l.v = c.is_mla() ? nullptr : p + k_bytes;
@@ -364,11 +439,13 @@ void Engine::copy_prefix(Session& to, const Session& from, int64_t n) {
   DSR1_CHECK(n >= 0 && n <= from.n_past() && n <= to.n_ctx(), "copying tokens that are not there");
   if (&to == &from) return to.rewind(n);
   const auto rows = static_cast<size_t>(n);
+  const int n_host = impl_->device_plan ? impl_->device_plan->placement.n_host_layers : 0;
   for (size_t i = 0; i < to.layers_.size(); ++i) {
+    ops::Ops& ops = static_cast<int>(i) < n_host ? *impl_->host_ops : *impl_->ops;
     const ops::KvLayerView &a = from.layers_[i], &b = to.layers_[i];
     for (int h = 0; h < a.n_head_kv; ++h) {
-      impl_->ops->copy_bytes(b.k_row(h, 0), a.k_row(h, 0), rows * a.k_row_bytes());
-      if (a.v != nullptr) impl_->ops->copy_bytes(b.v_row(h, 0), a.v_row(h, 0), rows * a.v_row_bytes());
+      ops.copy_bytes(b.k_row(h, 0), a.k_row(h, 0), rows * a.k_row_bytes());
+      if (a.v != nullptr) ops.copy_bytes(b.v_row(h, 0), a.v_row(h, 0), rows * a.v_row_bytes());
     }
   }
   to.tokens_.assign(from.tokens_.begin(), from.tokens_.begin() + n);
@@ -399,11 +476,12 @@ void Session::adopt(std::vector<int32_t> tokens) {
 // One pass. logits_from < 0: the last token of each item that wants logits, reported by item; otherwise (one item)
 // every token from logits_from on, reported by token.
 Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const std::atomic<bool>* cancel,
-                         const LogitsFn& on_logits, const model::LayerFn& on_layer) {
+                         const LogitsFn& on_logits, const SampledFn& on_sampled, const model::LayerFn& on_layer) {
   const model::ModelConfig& c = model->config();
   tokens.clear();
   positions.clear();
   rows.clear();
+  choices.clear();
   segments.clear();
   order.clear();
   for (size_t pass = 0; pass < 2; ++pass) {  // expanded segments first
@@ -436,7 +514,12 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
   DSR1_CHECK(n_rows <= n_batch, "more rows than the batch");
   if (n_rows == 0) return {};
   const ops::Batch batch{tokens, positions, segments, cancel};
-  if (!model->forward(batch, scratch, *ops, on_layer)) return Error(ErrorCode::kInterrupted, "interrupted");
+  const bool split = host_scratch_memory != nullptr;
+  const model::HostPart host_part{split ? *host_ops : *ops, host_scratch};
+  if (!model->forward(batch, scratch, *ops, on_layer, split ? &host_part : nullptr)) {
+    DSR1_TRY_STATUS(ops->sync());
+    return Error(ErrorCode::kInterrupted, "interrupted");
+  }
 
   // Logits of some hidden rows, kLogitRows at a time, each reported under its caller's name.
   auto give = [&](std::span<const int32_t> hidden_rows, auto name_of) -> Status {
@@ -444,15 +527,32 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
       const auto part = hidden_rows.subspan(begin, std::min<size_t>(kLogitRows, hidden_rows.size() - begin));
       const ops::Mat out = logits.first_rows(static_cast<int64_t>(part.size()));
       model->head(part, scratch, *ops, out);
+      // All rows of a part are chosen on the device, or none.
+      requests.clear();
+      for (size_t i = 0; i < part.size() && choices.size() == hidden_rows.size(); ++i)
+        if (choices[begin + i] != nullptr) requests.push_back(*choices[begin + i]);
+      if (requests.size() == part.size()) {
+        DSR1_TRY(const std::span<const ops::Sampled> chosen, ops->sample(out, requests));
+        bool all = true;
+        for (size_t i = 0; i < part.size(); ++i) {
+          all = all && chosen[i].covered;
+          if (chosen[i].covered) on_sampled(name_of(begin + i), chosen[i]);
+          else requests[i].n_tokens = -1;  // to be looked at
+        }
+        if (all) continue;
+      }
       DSR1_TRY(const ops::Mat host, ops->fetch(out));
       DSR1_TRY_STATUS(ops->sync());
-      for (size_t i = 0; i < part.size(); ++i)
+      for (size_t i = 0; i < part.size(); ++i) {
+        if (requests.size() == part.size() && requests[i].n_tokens >= 0) continue;  // chosen
         on_logits(name_of(begin + i), {host.row(static_cast<int64_t>(i)), static_cast<size_t>(c.n_vocab)});
+      }
     }
     return {};
   };
   if (logits_from >= 0) {
     for (int64_t r = std::max<int64_t>(logits_from, 0); r < n_rows; ++r) rows.push_back(static_cast<int32_t>(r));
+    if (rows.size() == 1 && work[0].sample != nullptr) choices.push_back(work[0].sample);
     const int64_t base = logits_from;
     DSR1_TRY_STATUS(give(rows, [&](size_t i) { return base + static_cast<int64_t>(i); }));
   } else {
@@ -462,6 +562,7 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
       row += static_cast<int32_t>(work[i].tokens.size());
       if (work[i].want_logits && !work[i].tokens.empty()) {
         rows.push_back(row - 1);
+        choices.push_back(work[i].sample);
         order[kept++] = i;
       }
     }
@@ -473,9 +574,12 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
   return {};
 }
 
-Status Engine::forward(std::span<const Work> work, const std::atomic<bool>* cancel, const LogitsFn& on_logits) {
-  return impl_->run(work, -1, cancel, on_logits);
+Status Engine::forward(std::span<const Work> work, const std::atomic<bool>* cancel, const LogitsFn& on_logits,
+                       const SampledFn& on_sampled) {
+  return impl_->run(work, -1, cancel, on_logits, on_sampled);
 }
+
+int64_t Engine::longest_sample_list() const { return impl_->ops->longest_sample_list(); }
 
 Status Engine::eval(Session& session, std::span<const int32_t> tokens, const EvalOptions& o,
                     const LogitsFn& on_logits) {
@@ -492,13 +596,16 @@ Status Engine::eval(Session& session, std::span<const int32_t> tokens, const Eva
       return Error(ErrorCode::kInterrupted, "interrupted");
     // Chunk borders stand at multiples of the batch size in the sequence, wherever the prompt began.
     const int64_t n = std::min(total - done, impl_->n_batch - session.n_past() % impl_->n_batch);
-    const Work work[] = {{&session, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), prompt, true}};
+    const bool chooses = o.sample != nullptr && o.logits_from < 0 && done + n == total;
+    const Work work[] = {{&session, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), prompt, true,
+                          chooses ? o.sample : nullptr}};
     const int64_t base = done;
     const int64_t first = std::max<int64_t>(from - done, 0);
     model::LayerFn on_layer;
     if (o.progress) on_layer = [&, n](int n_done) { o.progress(base + n * n_done / model().config().n_layer, total); };
     DSR1_TRY_STATUS(impl_->run(
-        work, first, o.cancel, [&](int64_t i, std::span<const float> l) { on_logits(base + i, l); }, on_layer));
+        work, first, o.cancel, [&](int64_t i, std::span<const float> l) { on_logits(base + i, l); },
+        [&](int64_t i, const ops::Sampled& s) { o.on_sampled(base + i, s); }, on_layer));
     done += n;
   }
   return {};

@@ -40,6 +40,11 @@ class Driver {
     o.cancel = options_.cancel;
     if (prompt) o.progress = options_.prompt_progress;
     Status choice;
+    const auto request = generator_.request(engine_.longest_sample_list());
+    if (request) {
+      o.sample = &*request;
+      o.on_sampled = [&](int64_t, const ops::Sampled& s) { generator_.choose(s); };
+    }
     DSR1_TRY_STATUS(engine_.eval(session_, tokens, o,
                                  [&](int64_t, std::span<const float> logits) { choice = generator_.choose(logits); }));
     return choice;

@@ -67,6 +67,17 @@ Status Generator::choose(std::span<const float> logits) {
   return {};
 }
 
+std::optional<ops::SampleRequest> Generator::request(int64_t longest_list) {
+  auto r = sampler_.request(history_, longest_list);
+  if (r && close_tag_) r->watched = *close_tag_;
+  return r;
+}
+
+void Generator::choose(const ops::Sampled& s) {
+  next_ = sampler_.accept(s);
+  close_probability_ = close_tag_ ? static_cast<float>(std::exp(s.watched_logit - s.log_sum)) : 0;
+}
+
 Result<std::optional<Generator::Step>> Generator::next(const std::vector<int32_t>& tokens) {
   const std::optional<Step> over;
   auto ended = [&](FinishReason reason) {

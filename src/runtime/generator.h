@@ -25,6 +25,9 @@ class Generator {
 
   // Chooses what follows, from the logits of the last token evaluated.
   Status choose(std::span<const float> logits);
+  // The same where a backend samples (Sampler::request): what to ask it, and its answer.
+  std::optional<ops::SampleRequest> request(int64_t longest_list);
+  void choose(const ops::Sampled& sampled);
 
   // What the session shall do next: forget all after its first `keep` tokens, then evaluate `tokens` (valid until the
   // next call). None: it is over.

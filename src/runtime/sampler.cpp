@@ -119,9 +119,62 @@ Status check_sampler_params(const SamplerParams& p) {
 Sampler::Sampler(SamplerParams params, int32_t n_tokens)
     : params_(std::move(params)), n_tokens_(n_tokens), mu_(2.0 * params_.mirostat_tau) {}
 
-double Sampler::uniform() {
-  ++draws_;
-  return static_cast<double>(split_mix(params_.seed + draws_ * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-53;
+// i from 1.
+double Sampler::draw_number(uint64_t i) const {
+  return static_cast<double>(split_mix(params_.seed + i * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-53;
+}
+
+double Sampler::uniform() { return draw_number(++draws_); }
+
+std::optional<ops::SampleRequest> Sampler::request(std::span<const int32_t> history, int64_t longest_list) {
+  const SamplerParams& p = params_;
+  const bool greedy = p.temperature <= 0;
+  const bool list_is_short = p.top_k > 0 ? p.top_k <= longest_list : p.top_p < 1 || p.min_p > 0;
+  const bool others =
+      p.mirostat > 0 || p.top_n_sigma > 0 || p.typical_p < 1 || p.xtc_probability > 0 || p.dynatemp_range > 0;
+  const bool dries = p.dry_multiplier > 0 && p.dry_penalty_last_n != 0;
+  if (longest_list == 0 || dries || p.n_top_logprobs > 0 || (!greedy && (others || !list_is_short))) return {};
+
+  adjusts_.clear();
+  for (const auto& [id, bias] : p.logit_bias) adjusts_.push_back({id, bias, 0, false});
+  if (p.repeat_last_n != 0 && (p.repeat_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0)) {
+    if (p.repeat_last_n > 0) history = history.last(std::min(history.size(), static_cast<size_t>(p.repeat_last_n)));
+    for (int32_t id : history) adjusts_.push_back({id, 0, 1, true});  // minus counts for now
+  }
+  std::stable_sort(adjusts_.begin(), adjusts_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  size_t n = 0;
+  for (const ops::SampleAdjust& a : adjusts_) {
+    if (a.id < 0 || a.id >= n_tokens_) continue;
+    if (n > 0 && adjusts_[n - 1].id == a.id) {
+      adjusts_[n - 1].bias += a.bias;
+      adjusts_[n - 1].minus += a.minus;
+      adjusts_[n - 1].penalized |= a.penalized;
+    } else {
+      adjusts_[n++] = a;
+    }
+  }
+  adjusts_.resize(n);
+  if (n > ops::Ops::kMostAdjusts) return {};
+  for (ops::SampleAdjust& a : adjusts_)
+    if (a.penalized) a.minus = a.minus * p.frequency_penalty + p.presence_penalty;
+
+  ops::SampleRequest r;
+  r.uniform = draw_number(draws_ + 1);
+  r.temperature = p.temperature;
+  r.top_p = p.top_p;
+  r.min_p_log = p.min_p > 0 ? std::log(p.min_p) : kMinusInf;
+  r.repeat = p.repeat_penalty;
+  r.top_k = std::max(p.top_k, 0);
+  r.n_tokens = n_tokens_;
+  r.adjust = adjusts_;
+  return r;
+}
+
+TokenLogprob Sampler::accept(const ops::Sampled& s) {
+  if (params_.temperature > 0) ++draws_;
+  raw_log_sum_ = s.log_sum;
+  top_.clear();
+  return {s.id, static_cast<float>(s.logit - raw_log_sum_)};
 }
 
 Result<TokenLogprob> Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {

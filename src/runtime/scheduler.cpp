@@ -55,7 +55,9 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Engine& engine, int n_paral
   s->work_.reserve(s->slots_.size());
   s->worked_.reserve(s->slots_.size());
   Scheduler* self = s.get();
+  s->requests_.reserve(s->slots_.size());
   s->logits_fn_ = [self](int64_t item, std::span<const float> logits) { self->on_logits(item, logits); };
+  s->sampled_fn_ = [self](int64_t item, const ops::Sampled& sampled) { self->on_sampled(item, sampled); };
   return s;
 }
 
@@ -76,7 +78,7 @@ Status Scheduler::step(const std::atomic<bool>* cancel, const DoneFn& done) {
   admit(done);
   compose();
   if (work_.empty()) return {};
-  DSR1_TRY_STATUS(engine_.forward(work_, cancel, logits_fn_));
+  DSR1_TRY_STATUS(engine_.forward(work_, cancel, logits_fn_, sampled_fn_));
   commit();
   for (const auto& slot : slots_)
     if (slot->chosen) advance(*slot, done);
@@ -173,12 +175,18 @@ bool Scheduler::still_waiting(Slot& slot) {
 void Scheduler::compose() {
   work_.clear();
   worked_.clear();
+  requests_.clear();
   int64_t room = engine_.n_batch();
   auto add = [&](Slot& slot, int64_t n) {
     const bool last = n == static_cast<int64_t>(slot.due.size());
     const bool expanded = slot.reading && slot.expanded;
     work_.push_back({slot.session.get(), slot.due.first(static_cast<size_t>(n)), expanded, last});
     worked_.push_back(&slot);
+    // A prompt's last logits may begin other samples of it: those are looked at.
+    if (const auto r = slot.reading ? std::nullopt : slot.generator->request(engine_.longest_sample_list())) {
+      requests_.push_back(*r);
+      work_.back().sample = &requests_.back();
+    }
     room -= n;
   };
   for (const auto& slot : slots_)
@@ -208,6 +216,13 @@ void Scheduler::on_logits(int64_t item, std::span<const float> logits) {
     other->choice = other->generator->choose(logits);
     other->chosen = other->forked = true;
   }
+}
+
+void Scheduler::on_sampled(int64_t item, const ops::Sampled& sampled) {
+  Slot& slot = *worked_[static_cast<size_t>(item)];
+  slot.generator->choose(sampled);
+  slot.choice = {};
+  slot.chosen = true;
 }
 
 // What was evaluated is in the sessions now.

@@ -28,6 +28,7 @@ void for_each_backend(const ops::Limits& limits, const std::function<void(ops::O
   auto cuda = backend::make_cuda(0, limits);
   if (!cuda && cuda.error().code == ErrorCode::kNoDevice) GTEST_SKIP() << cuda.error().text();
   ASSERT_TRUE(cuda) << cuda.error().text();
+  ASSERT_TRUE((*cuda)->reserve());
   HostAdapter adapter(std::move(*cuda), {copy_now<&rt::copy_to_device>, copy_now<&rt::copy_to_host>});
   f(adapter);
 }

@@ -265,12 +265,13 @@ TEST(Ops, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
     const ops::MlaWeights w{{&vk, d.n_head, 0, rows, rows}, {&vv, d.n_head, 0, d.v_head, d.v_head}, transposed};
     on_every_backend([&](Ops& backend, Ops& ref) {
       // Ending in the middle of a block of keys, the first tokens not seeing all of it: with 500 before, in the third.
-      const int32_t before = std::max(expected().context, ops::kMlaBlock - 20);
-      const Segment segments[] = {{&cache.view, before, 40, true}};
-      const std::vector<int32_t> tokens(40), positions(40);
-      Owned q(40, d.n_head * qk), a(40, d.n_head * d.v_head), b(40, d.n_head * d.v_head);
+      const int64_t n = expected().rows;
+      const int32_t before = std::max(expected().context, ops::kMlaBlock - static_cast<int32_t>(n) / 2);
+      const Segment segments[] = {{&cache.view, before, static_cast<int32_t>(n), true}};
+      const std::vector<int32_t> tokens(static_cast<size_t>(n)), positions(static_cast<size_t>(n));
+      Owned q(n, d.n_head * qk), a(n, d.n_head * d.v_head), b(n, d.n_head * d.v_head);
       Owned latent(ops::kMlaBlock, d.kv_lora_rank + d.rope), k(d.n_head * ops::kMlaBlock, qk),
-          v(d.n_head * ops::kMlaBlock, d.v_head), state(40, d.n_head * 2);
+          v(d.n_head * ops::kMlaBlock, d.v_head), state(n, d.n_head * 2);
       q.normal(3, 0.3f);
       const ops::MlaScratch s{latent.m, k.m, v.m, state.m};
       backend.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, a.m);
@@ -303,13 +304,13 @@ TEST(Ops, HeadedMatricesAgreeWithTheReference) {
 }
 
 struct Experts {
-  explicit Experts(DType type) {
-    for (uint32_t i = 0; i < 16; ++i) {
+  Experts(DType type, uint32_t n) {
+    for (uint32_t i = 0; i < n; ++i) {
       weights.push_back(random_weights(type, 128, 256, i));
       weights.push_back(random_weights(type, 128, 256, 100 + i));
       weights.push_back(random_weights(type, 256, 128, 200 + i));
     }
-    for (size_t i = 0; i < 16; ++i) {
+    for (size_t i = 0; i < n; ++i) {
       gate.push_back(view(weights[3 * i]));
       up.push_back(view(weights[3 * i + 1]));
       down.push_back(view(weights[3 * i + 2]));
@@ -322,7 +323,8 @@ struct Experts {
 TEST(Ops, FusedExpertsEqualTheirComposition) {
   for (DType type : {DType::kF32, DType::kQ8_0}) {
     SCOPED_TRACE(dtype_name(type));
-    const Experts e(type);
+    const int n_expert = expected().experts;
+    const Experts e(type, static_cast<uint32_t>(n_expert));
     const ops::ExpertWeights w{e.gate, e.up, e.down};
     on_every_backend([&](Ops& backend, Ops& ref) {
       for (int64_t rows : {int64_t{1}, expected().rows * 3 / 4}) {
@@ -331,7 +333,7 @@ TEST(Ops, FusedExpertsEqualTheirComposition) {
         x.normal(3);
         std::vector<int32_t> ids, slot(static_cast<size_t>(rows * 4)), offsets(17);
         for (int64_t i = 0; i < rows * 4; ++i) {
-          ids.push_back(static_cast<int32_t>((i * 7 + i / 4) % 16));
+          ids.push_back(static_cast<int32_t>((i * 7 + i / 4) % n_expert));
           weights.m.row(i / 4)[i % 4] = 0.1f * static_cast<float>(1 + i % 4);
         }
         const ops::MoeScratch s{gathered.m, gate.m, up.m, down.m, slot.data(), offsets.data()};

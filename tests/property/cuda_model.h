@@ -27,6 +27,14 @@ inline runtime::EngineOptions on_device(int batch, DType cache, [[maybe_unused]]
   return o;
 }
 
+inline Result<std::unique_ptr<ops::Ops>> device_ops(const ops::Limits& limits) {
+#if defined(DSR1_TEST_ON_DEVICE)
+  return backend::make_cuda(0, limits);
+#else
+  return backend::cuda::make_ops(0, limits);
+#endif
+}
+
 // Why nothing can run here; empty where it can.
 inline std::string no_device() {
 #if defined(DSR1_TEST_ON_DEVICE)

@@ -82,6 +82,11 @@ class EmulatedEvent final : public Event {
     at_ = stream->queued;
     return {};
   }
+  Status synchronize() override {
+    if (stream_ == nullptr) return {};
+    emu::drain(stream_, at_);
+    return stream_->status;
+  }
   Status make_wait(Stream stream) override {
     if (stream_ == nullptr) return {};
     return emu::enqueue(stream, [s = stream_, at = at_] {
@@ -111,7 +116,7 @@ Result<DeviceFacts> open_device(int index) {
 }
 
 Result<Memory> Memory::allocate(Where where, size_t bytes, const std::string& what) {
-  void* p = emu::device_allocate(bytes);
+  void* p = emu::device_allocate(bytes, where == Where::kPinned);
   if (p == nullptr)
     return Error(ErrorCode::kDoesNotFit,
                  "device memory for " + what + ": " + human_bytes(static_cast<double>(bytes)) + " asked for, " +

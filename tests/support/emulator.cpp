@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "dsr1/base/check.h"
@@ -53,6 +54,7 @@ Region& arena() { return arena_region; }
 Region& shared_region() { return block_region; }
 
 std::map<size_t, size_t> allocations;  // offset to bytes
+std::set<size_t> pinned_allocations;   // of those
 size_t device_limit = size_t{1} << 30, device_used = 0, device_high = 0;
 
 // --- one block ----------------------------------------------------------------------------------------------------
@@ -559,9 +561,9 @@ Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared
   return {};
 }
 
-void* device_allocate(size_t bytes) {
+void* device_allocate(size_t bytes, bool pinned) {
   const size_t size = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
-  if (device_used + size > device_limit) return nullptr;
+  if (!pinned && device_used + size > device_limit) return nullptr;
   size_t at = kRedZone;  // first gap that is large enough
   for (const auto& [offset, n] : allocations) {
     if (offset >= at + size + kRedZone) break;
@@ -569,7 +571,8 @@ void* device_allocate(size_t bytes) {
   }
   if (at + size + kRedZone > kArenaBytes) return nullptr;
   allocations[at] = bytes;
-  device_used += size;
+  if (pinned) pinned_allocations.insert(at);
+  else device_used += size;
   device_high = std::max(device_high, at + size + kRedZone);
   Region& r = arena();
   std::memset(r.base + at, 0xff, bytes);
@@ -584,7 +587,7 @@ void device_free(void* p) {
   const auto it = allocations.find(static_cast<size_t>(static_cast<std::byte*>(p) - r.base));
   DSR1_CHECK(it != allocations.end(), "device memory freed that was not allocated");
   std::fill_n(r.written + it->first, it->second, uint64_t{0});
-  device_used -= (std::max<size_t>(it->second, 1) + 255) / 256 * 256;
+  if (pinned_allocations.erase(it->first) == 0) device_used -= (std::max<size_t>(it->second, 1) + 255) / 256 * 256;
   allocations.erase(it);
 }
 

@@ -76,7 +76,8 @@ Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, S
 Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes,
                 const std::function<void()>& body);
 // Device memory: an arena whose every byte is known to be allocated and written, or not. null where full.
-void* device_allocate(size_t bytes);
+// pinned: the host's, which takes nothing of the device.
+void* device_allocate(size_t bytes, bool pinned = false);
 void device_free(void* p);
 size_t device_bytes_free();
 bool is_device(const void* p, size_t bytes);  // inside one live allocation

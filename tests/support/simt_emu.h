@@ -76,6 +76,9 @@ DSR1_DEVICE uint32_t byte_perm(uint32_t lo, uint32_t hi, uint32_t selector) {
 }
 DSR1_DEVICE int round_to_even(float x) { return static_cast<int>(std::nearbyint(x)); }
 DSR1_DEVICE float fma(float a, float b, float c) { return std::fma(a, b, c); }
+DSR1_DEVICE float mul(float a, float b) { return a * b; }
+DSR1_DEVICE double exp(double x) { return std::exp(x); }
+DSR1_DEVICE double log(double x) { return std::log(x); }
 DSR1_DEVICE float exp(float x) { return std::exp(x); }
 DSR1_DEVICE float exp2(float x) { return std::exp2(x); }
 DSR1_DEVICE float log(float x) { return std::log(x); }

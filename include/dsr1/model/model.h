@@ -49,6 +49,21 @@ size_t plan_scratch(const ModelConfig& config, int64_t max_rows, std::byte* base
 // The sizes a backend plans its workspace from.
 ops::Limits limits_of(const ModelConfig& config, int64_t n_ctx, int64_t max_rows);
 
+// What stays in host memory when a device computes the rest.
+struct Placement {
+  int n_host_layers = 0;           // the first layers whole, and the embedding's rows
+  std::vector<bool> host_experts;  // [n_layer]: this layer's experts alone; empty: none
+  bool experts_stay(int layer) const {
+    return static_cast<size_t>(layer) < host_experts.size() && host_experts[static_cast<size_t>(layer)];
+  }
+};
+
+// Who computes the host's layers, with what scratch.
+struct HostPart {
+  ops::Ops& ops;
+  const Scratch& scratch;
+};
+
 struct Architecture;
 
 // Called with the number of layers done.
@@ -60,9 +75,10 @@ class Model {
 
   // From a configuration that is known already: tensors are bound as load() binds them, metadata are not read.
   static Result<std::unique_ptr<Model>> assemble(const ModelConfig& config, const io::ModelFile& file);
-  // Moves all weights into the memory of a backend that wants them there (Ops::places_weights): from then on only that
-  // backend computes this model. Before the model is shared.
-  Status place(ops::Ops& ops);
+  // Moves weights into the memory of a backend that wants them there (Ops::places_weights), all but what `placement`
+  // leaves: from then on only that backend computes this model. Before the model is shared.
+  Status place(ops::Ops& ops, const Placement& placement = {});
+  const Placement& placement() const { return placement_; }
 
   const ModelConfig& config() const { return config_; }
   const Weights& weights() const { return weights_; }
@@ -71,8 +87,10 @@ class Model {
   int n_cache_layers() const { return config_.n_layer + static_cast<int>(weights_.mtp.size()); }
 
   // Runs all layers over the batch; scratch.x holds the last hidden states [rows, n_embd], before the final norm.
-  // False where batch.cancel ended it early. on_layer, where set, is called after each layer.
-  bool forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer = {}) const;
+  // False where batch.cancel ended it early. on_layer, where set, is called after each layer. host: of a model placed
+  // with layers left in host memory.
+  bool forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer = {},
+               const HostPart* host = nullptr) const;
   // logits[i] for hidden row rows[i]: [rows.size(), n_vocab].
   void head(std::span<const int32_t> rows, const Scratch& scratch, ops::Ops& ops, ops::Mat logits) const;
   // The MTP module (DeepSeek-V3 report 2.2): from hidden states (in scratch.x, as forward left them, where
@@ -83,7 +101,10 @@ class Model {
  private:
   friend class TensorBinder;
   Status bind(const io::ModelFile& file, const LoadOptions& options);
+  bool run_layers(int begin, int end, const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops,
+                  const LayerFn& on_layer) const;
   ModelConfig config_;
+  Placement placement_;
   Weights weights_;
   const Architecture* arch_ = nullptr;
   std::deque<std::vector<float>> floats_;             // norms and biases, converted to f32

@@ -31,6 +31,7 @@ struct LayerWeights {
   TensorView ffn_gate_inp;
   const float* exp_probs_b = nullptr;
   std::vector<TensorView> ffn_gate_exps, ffn_up_exps, ffn_down_exps;  // one view an expert
+  bool experts_on_host = false;                                       // where the rest of the layer is not
 };
 
 // The MTP (next-n) layer: a decoder layer with its own entrance and norm (DeepSeek-V3 report, section 2.2).

@@ -106,6 +106,7 @@ struct RouterParams {
 // Expert matrices, one view an expert: gate and up [n_ff_exp, n_embd], down [n_embd, n_ff_exp].
 struct ExpertWeights {
   std::span<const TensorView> gate, up, down;
+  bool on_host = false;  // left in host memory by a backend that places weights: HostExperts computes them
 };
 
 // Scratch of moe_ffn for a batch of R rows: R * n_expert_used rows each.
@@ -158,11 +159,50 @@ class Memory {
   std::byte* data_ = nullptr;
 };
 
+// A logit that bias or penalties change: l + bias; where penalized then l / repeat, or l * repeat below 0, less minus.
+struct SampleAdjust {
+  int32_t id = 0;
+  float bias = 0, minus = 0;
+  bool penalized = false;
+};
+
+// What a backend that samples is asked for one row of logits: the chain of runtime/sampler.h, as far as it is top-k,
+// top-p, min-p, temperature and a draw.
+struct SampleRequest {
+  double uniform = 0;                          // the draw, in [0, 1)
+  float temperature = 0;                       // <= 0: the largest logit
+  float top_p = 1, min_p_log = 0, repeat = 1;  // min_p_log: natural logarithm; -infinity: off
+  int32_t top_k = 0;                           // 0: off
+  int32_t n_tokens = 0;                        // logits from here on are padding
+  int32_t watched = -1;                        // another token whose logit is wanted
+  std::span<const SampleAdjust> adjust;        // each id once
+};
+
+struct Sampled {
+  int32_t id = 0;
+  bool covered = false;                // false: nothing was chosen, the logits must be looked at
+  double log_sum = 0;                  // of exp(raw logit)
+  float logit = 0, watched_logit = 0;  // raw
+};
+
+class Ops;
+
+// The other half of a hybrid: who computes experts that stay in host memory while a device computes the rest.
+struct HostExperts {
+  Ops* ops = nullptr;         // a backend on host memory; outlives the device's
+  uint64_t matrix_bytes = 0;  // the largest matrix of one expert that stays; 0: none does
+  double ops_per_second = 0;  // that `ops` reaches with many rows, roughly
+  int64_t stream_rows = 0;    // passes of so many rows send the weights to the device instead; 0: what is faster
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
-  virtual const char* name() const = 0;                 // "cpu (avx512_vnni, 2 threads)"
-  virtual size_t workspace_bytes() const { return 0; }  // host memory held beside the model's scratch
+  virtual const char* name() const = 0;  // "cpu (avx512_vnni, 2 threads)"
+  // Held beside the model's scratch, where the backend computes; `host`: with experts left in host memory.
+  virtual size_t workspace_bytes(const HostExperts& /*host*/ = {}) const { return 0; }
+  // Allocates the workspace. Once, before the first op and after a plan said that it fits.
+  virtual Status reserve(const HostExperts& /*host*/ = {}) { return {}; }
   // Experts are read from a mapped file that memory cannot hold: ask the system for chosen ones ahead of their use.
   virtual void expect_paging() {}
   // Finishes queued work; the first error since the last sync.
@@ -182,6 +222,11 @@ class Ops {
   }
   // Bytes the backend may still allocate where that is not host memory; 0: host memory.
   virtual uint64_t memory_available() const { return 0; }
+  // Rows from host memory; they may change when this returns.
+  virtual void upload(Mat host, Mat out) {
+    for (int64_t r = 0; r < host.rows; ++r)
+      std::memcpy(out.row(r), host.row(r), static_cast<size_t>(host.cols) * sizeof(float));
+  }
   // Both in the backend's memory.
   virtual void copy_bytes(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
   // The values of x in host memory, after everything queued; valid until the next fetch of its kind. A failure is also
@@ -189,6 +234,14 @@ class Ops {
   virtual Result<Mat> fetch(Mat x) { return x; }
   // Ids that route() wrote: the same, for n of them.
   virtual Result<const int32_t*> fetch(const int32_t* ids, int64_t /*n*/) { return ids; }
+
+  // Chooses a token for each row of logits. Requests may ask for top_k up to longest_sample_list() (0: this backend
+  // does not sample) and hold at most kMostAdjusts. Valid until the next call.
+  static constexpr size_t kMostAdjusts = 2048;
+  virtual int64_t longest_sample_list() const { return 0; }
+  virtual Result<std::span<const Sampled>> sample(Mat /*logits*/, std::span<const SampleRequest> /*requests*/) {
+    return std::span<const Sampled>();
+  }
 
   // Brackets of one pass over `batch`. begin_pass may say that the whole pass is queued already (replayed from an
   // earlier one of the same shape): the caller then skips to end_pass. What is in the batch may change after end_pass.

@@ -20,6 +20,7 @@
 #include "dsr1/model/model.h"
 #include "dsr1/ops/ops.h"
 #include "dsr1/ops/tap.h"
+#include "dsr1/runtime/placement.h"
 #include "dsr1/runtime/plan.h"
 #include "dsr1/text/tokenizer.h"
 
@@ -36,12 +37,13 @@ struct EngineOptions {
   bool use_mmap = true, use_mlock = false;
   bool expert_groups = true;
   bool load_mtp = false;
-  int64_t n_gpu_layers = -1;  // of a GPU: at least the model's layers and 1 for its head; -1: all
-  int n_sessions = 1;         // sessions that will exist at once (for the memory plan)
-  uint64_t memory_limit = 0;  // bytes this process may use; 0: what the system says (available_memory)
-  ops::TapSink tap;           // where set: shown every op's result (ops/tap.h); slow
+  PlacementRequest placement;  // of a GPU: what stays in host memory; by default what does not fit
+  int n_sessions = 1;          // sessions that will exist at once (for the memory plan)
+  uint64_t memory_limit = 0;   // bytes this process may use; 0: what the system says (available_memory)
+  ops::TapSink tap;            // where set: shown every op's result (ops/tap.h); slow
   // Where set: computes instead of `device` (a backend that is not part of the program, as tests have).
   std::function<Result<std::unique_ptr<ops::Ops>>(const ops::Limits&)> make_ops;
+  int64_t stream_rows = 0;  // ops::HostExperts::stream_rows, for tests
 };
 
 class Engine;
@@ -66,7 +68,7 @@ class Session {
   friend class Engine;
   std::vector<int32_t> tokens_;
   std::vector<ops::KvLayerView> layers_;
-  std::unique_ptr<ops::Memory> memory_;
+  std::unique_ptr<ops::Memory> memory_, host_memory_;  // of layers that a device leaves to the host
   int64_t n_ctx_ = 0;
   bool on_host_ = true;
 };
@@ -77,10 +79,14 @@ struct Work {
   std::span<const int32_t> tokens;
   bool prompt = false;      // in the expanded form: part of a prompt that is long enough for it
   bool want_logits = true;  // of the last token
+  // Where set and the backend can: a token is chosen for the last row instead, its logits stay on the device.
+  const ops::SampleRequest* sample = nullptr;
 };
 
 // Logits of one token: index into the evaluated tokens, [n_vocab] values valid during the call.
 using LogitsFn = std::function<void(int64_t index, std::span<const float> logits)>;
+// The token chosen instead (Work::sample).
+using SampledFn = std::function<void(int64_t index, const ops::Sampled& sampled)>;
 // Tokens done of total; called after every layer, where each counts for its share of the chunk being read.
 using ProgressFn = std::function<void(int64_t done, int64_t total)>;
 
@@ -89,6 +95,9 @@ struct EvalOptions {
   int64_t logits_from = -1;  // give logits of tokens logits_from...; -1: of the last only
   const std::atomic<bool>* cancel = nullptr;
   ProgressFn progress;
+  // Of the last token, where logits_from is -1: Work::sample. on_logits is called where the choice was not covered.
+  const ops::SampleRequest* sample = nullptr;
+  SampledFn on_sampled;
 };
 
 class Engine {
@@ -125,7 +134,10 @@ class Engine {
   Status eval(Session& session, std::span<const int32_t> tokens, const EvalOptions& options, const LogitsFn& on_logits);
   // One pass over several sessions together (continuous batching); the rows' sum is at most n_batch. on_logits gets the
   // index of the work item. A row's result does not depend on the other items.
-  Status forward(std::span<const Work> work, const std::atomic<bool>* cancel, const LogitsFn& on_logits);
+  Status forward(std::span<const Work> work, const std::atomic<bool>* cancel, const LogitsFn& on_logits,
+                 const SampledFn& on_sampled = {});
+  // The longest list of candidates the backend chooses a token from; 0: it does not choose.
+  int64_t longest_sample_list() const;
 
  private:
   struct Impl;

@@ -14,11 +14,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "dsr1/base/result.h"
+#include "dsr1/ops/ops.h"
 
 namespace dsr1::runtime {
 
@@ -61,6 +63,10 @@ class Sampler {
 
   // history: the sequence so far, prompt and own choices, read by the penalties and DRY. NaN counts as -infinity.
   Result<TokenLogprob> sample(std::span<const float> logits, std::span<const int32_t> history);
+  // The same choice asked of a backend that samples (ops::Ops::sample) from up to longest_list candidates: nothing
+  // where it cannot follow these parameters. Valid until the next call; nothing is drawn before accept() or sample().
+  std::optional<ops::SampleRequest> request(std::span<const int32_t> history, int64_t longest_list);
+  TokenLogprob accept(const ops::Sampled& sampled);  // covered
   // The n_top_logprobs likeliest tokens of the last sample(), likeliest first.
   std::span<const TokenLogprob> top_logprobs() const { return top_; }
   // The model's log probability of one id in the last sample().
@@ -78,6 +84,7 @@ class Sampler {
   }
 
   double uniform();
+  double draw_number(uint64_t i) const;
   bool adjusted() const { return !work_.empty() && work_.data() == adjusted_.data(); }
   void adjust(std::span<const float> logits, std::span<const int32_t> history);
   void penalize(std::span<const int32_t> history);
@@ -115,6 +122,7 @@ class Sampler {
   std::vector<Candidate> cand_;
   std::vector<double> p_;
   std::vector<int32_t> counts_, z_;
+  std::vector<ops::SampleAdjust> adjusts_;  // of request()
   std::vector<TokenLogprob> top_;
 };
 

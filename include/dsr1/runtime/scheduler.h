@@ -64,6 +64,7 @@ class Scheduler {
   int64_t shareable(const Slot& source, const Slot& slot) const;
   void compose();
   void on_logits(int64_t item, std::span<const float> logits);
+  void on_sampled(int64_t item, const ops::Sampled& sampled);
   void commit();
   void advance(Slot& slot, const DoneFn& done);
   void finish(Slot& slot, const DoneFn& done, const Status& status);
@@ -76,6 +77,8 @@ class Scheduler {
   std::vector<Work> work_;
   std::vector<Slot*> worked_;
   LogitsFn logits_fn_;
+  SampledFn sampled_fn_;
+  std::vector<ops::SampleRequest> requests_;
   Counts counts_;
 };
 

@@ -106,7 +106,7 @@ class CpuOps final : public ops::Ops {
   }
 
   const char* name() const override { return name_.c_str(); }
-  size_t workspace_bytes() const override { return workspace_.size(); }
+  size_t workspace_bytes(const ops::HostExperts& /*host*/) const override { return workspace_.size(); }
   void expect_paging() override { paging_ = true; }
 
   void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {

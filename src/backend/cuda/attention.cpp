@@ -33,12 +33,14 @@ kernels::AttentionParams part_of(kernels::AttentionParams p, int first, int n) {
 
 }  // namespace
 
+size_t Attention::bytes_for(const ops::Limits& l) {
+  return static_cast<size_t>(kernels::flash_partial_floats(kRowSplits, l.n_head, l.v_dim)) * sizeof(float);
+}
+
 Result<Attention> Attention::make(const ops::Limits& l, int n_multiprocessors) {
   Attention a;
   a.n_multiprocessors_ = std::max(n_multiprocessors, 1);
-  const int64_t floats = kernels::flash_partial_floats(kRowSplits, l.n_head, l.v_dim);
-  DSR1_TRY(a.partial_,
-           Memory::allocate(Memory::Where::kDevice, static_cast<size_t>(floats) * sizeof(float), "partial attention"));
+  DSR1_TRY(a.partial_, Memory::allocate(Memory::Where::kDevice, bytes_for(l), "partial attention"));
   return a;
 }
 

@@ -11,12 +11,12 @@ namespace dsr1::backend::cuda {
 
 class Attention {
  public:
+  static size_t bytes_for(const ops::Limits& limits);
   static Result<Attention> make(const ops::Limits& limits, int n_multiprocessors);
 
   // params.batch holds the rows of all segments, in order. What is queued depends on the segments' row counts alone,
   // not on positions, so that a recorded graph of single rows serves every length.
   Status run(const kernels::AttentionParams& params, std::span<const ops::Segment> segments, Stream stream);
-  size_t bytes() const { return partial_.size(); }
 
  private:
   int n_splits(const kernels::AttentionParams& params, int blocks_a_row, int blocks_each) const;

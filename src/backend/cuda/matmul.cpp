@@ -10,18 +10,36 @@ using kernels::Activations;
 using kernels::MatmulParams;
 using kernels::Matrix;
 
-Result<Matmul> Matmul::make(const ops::Limits& l) {
-  Matmul m;
+namespace {
+
+// Rows given to a matrix, and the chosen experts' hidden rows.
+struct Bytes {
+  size_t workspace = 0, hidden = 0;
+};
+
+Bytes bytes_of(const ops::Limits& l) {
+  Bytes b;
   const int64_t heads = l.mla.n_head * std::max<int64_t>(l.mla.kv_lora_rank, l.mla.nope + l.mla.rope);
   const int64_t cols = std::max(l.max_in, heads),
                 rows = std::max<int64_t>(l.max_rows, l.mla.n_head ? ops::kMlaBlock : 0);
-  const int64_t bytes = std::max(kernels::activation_bytes(rows, cols), kernels::half_rows_bytes(l.max_rows, l.max_in));
-  DSR1_TRY(m.workspace_, Memory::allocate(Memory::Where::kDevice, static_cast<size_t>(bytes), "activations as int8"));
-  if (l.n_expert_used > 0) {
-    const int64_t pairs = l.max_rows * l.n_expert_used;
-    const int64_t hidden =
-        std::max(kernels::activation_bytes(pairs, l.n_ff_exp), kernels::half_rows_bytes(pairs, l.n_ff_exp));
-    DSR1_TRY(m.hidden_, Memory::allocate(Memory::Where::kDevice, static_cast<size_t>(hidden), "activations as int8"));
+  b.workspace = static_cast<size_t>(
+      std::max(kernels::activation_bytes(rows, cols), kernels::half_rows_bytes(l.max_rows, l.max_in)));
+  if (const int64_t pairs = l.max_rows * l.n_expert_used; pairs > 0)
+    b.hidden = static_cast<size_t>(
+        std::max(kernels::activation_bytes(pairs, l.n_ff_exp), kernels::half_rows_bytes(pairs, l.n_ff_exp)));
+  return b;
+}
+
+}  // namespace
+
+size_t Matmul::bytes_for(const ops::Limits& l) { return bytes_of(l).workspace + bytes_of(l).hidden; }
+
+Result<Matmul> Matmul::make(const ops::Limits& l) {
+  Matmul m;
+  const Bytes b = bytes_of(l);
+  DSR1_TRY(m.workspace_, Memory::allocate(Memory::Where::kDevice, b.workspace, "activations as int8"));
+  if (b.hidden > 0) {
+    DSR1_TRY(m.hidden_, Memory::allocate(Memory::Where::kDevice, b.hidden, "activations as int8"));
   }
   return m;
 }

@@ -15,6 +15,7 @@ namespace dsr1::backend::cuda {
 
 class Matmul {
  public:
+  static size_t bytes_for(const ops::Limits& limits);
   static Result<Matmul> make(const ops::Limits& limits);
 
   // All jobs share x (params.x); rows decide: up to kMatvecMost read each weight once with int8 or float activations,
@@ -28,7 +29,6 @@ class Matmul {
   // The same as F16.
   Result<kernels::HalfRows> to_half(kernels::Matrix x, Stream stream);
   Result<kernels::HalfRows> to_half_hidden(kernels::Matrix x, Stream stream);
-  size_t bytes() const { return workspace_.size() + hidden_.size(); }
 
  private:
   static Result<kernels::Activations> quantize_in(const Memory& memory, kernels::Matrix x, Stream stream);

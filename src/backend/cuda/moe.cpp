@@ -8,12 +8,15 @@ namespace dsr1::backend::cuda {
 
 using kernels::MoeFfnParams;
 
+size_t Moe::bytes_for(const ops::Limits& l) {
+  return static_cast<size_t>(kernels::moe_most_tiles(l.max_rows * l.n_expert_used, l.n_expert)) *
+         sizeof(kernels::MoeTile);
+}
+
 Result<Moe> Moe::make(const ops::Limits& l) {
   Moe m;
   if (l.n_expert_used == 0) return m;
-  const int64_t tiles = kernels::moe_most_tiles(l.max_rows * l.n_expert_used, l.n_expert);
-  DSR1_TRY(m.tiles_, Memory::allocate(Memory::Where::kDevice, static_cast<size_t>(tiles) * sizeof(kernels::MoeTile),
-                                      "tiles of experts"));
+  DSR1_TRY(m.tiles_, Memory::allocate(Memory::Where::kDevice, bytes_for(l), "tiles of experts"));
   return m;
 }
 
@@ -39,15 +42,41 @@ Status Moe::run(const MoeFfnParams& given, int n_expert, kernels::Matrix up, int
   const auto f32 = static_cast<uint32_t>(DType::kF32);  // meets float activations only, as everywhere
   if (p.x.rows <= kernels::kMatvecMost || p.gate.first.type == f32 || p.down.first.type == f32)
     return run_pairs(p, matmul, stream);
+  return run_grouped(p, n_expert, up, slots, matmul, stream, [&](Which which, const kernels::GroupedParams& all_but_w) {
+    kernels::GroupedParams g = all_but_w;
+    g.w = which == Which::kGate ? p.gate : which == Which::kUp ? p.up : p.down;
+    return kernels::launch_grouped(g, stream);
+  });
+}
+
+Status Moe::run_streamed(const MoeFfnParams& p, const ops::ExpertWeights& experts, kernels::Matrix up, int32_t* slots,
+                         Matmul& matmul, HostExperts& host, Stream stream) {
+  const auto n_expert = static_cast<int>(experts.gate.size());
+  return run_grouped(p, n_expert, up, slots, matmul, stream, [&](Which which, const kernels::GroupedParams& all_but_w) {
+    const auto views = which == Which::kGate ? experts.gate : which == Which::kUp ? experts.up : experts.down;
+    return host.stream(views, stream, [&](const kernels::ExpertMatrix& w, int first, int n) {
+      kernels::GroupedParams g = all_but_w;
+      g.w = w;
+      g.first = first;
+      g.n = n;
+      return kernels::launch_grouped(g, stream);
+    });
+  });
+}
+
+Status Moe::run_grouped(MoeFfnParams p, int n_expert, kernels::Matrix up, int32_t* slots, Matmul& matmul, Stream stream,
+                        const Project& project) {
+  const int32_t pairs = p.x.rows * p.n_used;
+  p.gate_out.rows = p.down_out.rows = up.rows = pairs;
   const kernels::MoeOrder order{slots, tiles_.as<kernels::MoeTile>()};
   const auto n_tiles = static_cast<int32_t>(kernels::moe_most_tiles(pairs, n_expert));
   DSR1_TRY_STATUS(kernels::launch_moe_sort(p.ids, pairs, n_expert, order, stream));
   DSR1_TRY(const kernels::HalfRows x, matmul.to_half(p.x, stream));
-  DSR1_TRY_STATUS(kernels::launch_grouped({p.gate, order, x, p.gate_out, p.n_used, n_tiles}, stream));
-  DSR1_TRY_STATUS(kernels::launch_grouped({p.up, order, x, up, p.n_used, n_tiles}, stream));
+  DSR1_TRY_STATUS(project(Which::kGate, {{}, order, x, p.gate_out, p.n_used, n_tiles}));
+  DSR1_TRY_STATUS(project(Which::kUp, {{}, order, x, up, p.n_used, n_tiles}));
   DSR1_TRY_STATUS(kernels::launch_swiglu(p.gate_out, up, p.gate_out, stream));
   DSR1_TRY(const kernels::HalfRows hidden, matmul.to_half_hidden(p.gate_out, stream));
-  DSR1_TRY_STATUS(kernels::launch_grouped({p.down, order, hidden, p.down_out, 1, n_tiles}, stream));
+  DSR1_TRY_STATUS(project(Which::kDown, {{}, order, hidden, p.down_out, 1, n_tiles}));
   return kernels::launch_moe_combine(p, stream);
 }
 

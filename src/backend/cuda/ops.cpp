@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/host_experts.h"
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/moe.h"
 #include "backend/cuda/pass.h"
 #include "backend/cuda/runtime.h"
+#include "backend/cuda/sampler.h"
 #include "backend/cuda/weights.h"
 #include "kernels/attention/attention.h"
 #include "kernels/moe/moe.h"
@@ -61,21 +63,33 @@ class CudaOps final : public ops::Ops {
     auto o = std::make_unique<CudaOps>();
     DSR1_TRY(o->facts_, open_device(index));
     o->name_ = "cuda:" + std::to_string(index) + " (" + o->facts_.name + ")";
-    DSR1_TRY(o->stream_, make_stream());
-    DSR1_TRY(o->pass_, PassRows::make(limits.max_rows, limits.n_layer));
-    DSR1_TRY(o->matmul_, Matmul::make(limits));
-    DSR1_TRY(o->moe_, Moe::make(limits));
-    DSR1_TRY(o->attention_, Attention::make(limits, o->facts_.n_multiprocessors));
-    const size_t ints = static_cast<size_t>(limits.max_rows) * sizeof(int32_t);
-    DSR1_TRY(o->ints_pinned_, Memory::allocate(Memory::Where::kPinned, ints, "row numbers"));
-    DSR1_TRY(o->ints_, Memory::allocate(Memory::Where::kDevice, ints, "row numbers"));
-    DSR1_TRY_STATUS(grow(o->fetched_, static_cast<size_t>(limits.max_logit_rows * limits.n_vocab) * sizeof(float)));
+    o->limits_ = limits;
     return std::unique_ptr<ops::Ops>(std::move(o));
+  }
+
+  size_t workspace_bytes(const ops::HostExperts& host) const override {
+    return PassRows::bytes_for(limits_.max_rows, limits_.n_layer) + Matmul::bytes_for(limits_) +
+           Moe::bytes_for(limits_) + Attention::bytes_for(limits_) + ints_bytes() + Sampler::bytes_for(limits_) +
+           HostExperts::device_bytes(limits_, host) + kGraphBytes;
+  }
+
+  Status reserve(const ops::HostExperts& host) override {
+    DSR1_TRY(stream_, make_stream());
+    DSR1_TRY(pass_, PassRows::make(limits_.max_rows, limits_.n_layer));
+    DSR1_TRY(matmul_, Matmul::make(limits_));
+    DSR1_TRY(moe_, Moe::make(limits_));
+    DSR1_TRY(attention_, Attention::make(limits_, facts_.n_multiprocessors));
+    DSR1_TRY(host_, HostExperts::make(limits_, host));
+    DSR1_TRY(sampler_, Sampler::make(limits_));
+    DSR1_TRY(ints_pinned_, Memory::allocate(Memory::Where::kPinned, ints_bytes(), "row numbers"));
+    DSR1_TRY(ints_, Memory::allocate(Memory::Where::kDevice, ints_bytes(), "row numbers"));
+    return grow(fetched_, static_cast<size_t>(limits_.max_logit_rows * limits_.n_vocab) * sizeof(float));
   }
 
   const char* name() const override { return name_.c_str(); }
 
   Status sync() override {
+    settle();
     Status s = synchronize(stream_);
     pass_.copies_have_landed();
     ints_busy_ = false;
@@ -106,11 +120,30 @@ class CudaOps final : public ops::Ops {
 
   uint64_t memory_available() const override { return facts_.free_bytes; }
 
+  void upload(Mat host, Mat out) override {
+    Status s;
+    if (uploaded_ == nullptr) {  // once
+      auto made = Event::make();
+      if (!made) return note(made.error());
+      uploaded_ = std::move(*made);
+    }
+    const size_t bytes = static_cast<size_t>((out.rows - 1) * out.stride + out.cols) * sizeof(float);
+    s = uploaded_->synchronize();  // what was there before has left
+    if (s) s = grow(upload_, static_cast<size_t>(limits_.max_rows * out.stride) * sizeof(float));
+    if (!s) return note(std::move(s));
+    for (int64_t r = 0; r < host.rows; ++r) std::copy_n(host.row(r), host.cols, upload_.as<float>() + r * out.stride);
+    s = copy_to_device(out.data, upload_.data(), bytes, stream_);
+    if (s) s = uploaded_->record(stream_);
+    note(std::move(s));
+  }
+
   void copy_bytes(void* to, const void* from, size_t bytes) override {
+    settle();
     if (bytes > 0) note(copy_on_device(to, from, bytes, stream_));
   }
 
   Result<Mat> fetch(Mat x) override {
+    settle();
     const size_t bytes = static_cast<size_t>((x.rows - 1) * x.stride + x.cols) * sizeof(float);
     DSR1_TRY_STATUS(fetch_bytes(fetched_, x.data, bytes));
     return Mat{fetched_.as<float>(), x.rows, x.cols, x.stride};
@@ -120,15 +153,27 @@ class CudaOps final : public ops::Ops {
     return static_cast<const int32_t*>(fetched_ids_.as<int32_t>());
   }
 
+  int64_t longest_sample_list() const override { return kernels::kSampleKeep; }
+  Result<std::span<const ops::Sampled>> sample(Mat logits, std::span<const ops::SampleRequest> requests) override {
+    settle();
+    auto chosen = sampler_.run(matrix(logits), requests, stream_);
+    pass_.copies_have_landed();
+    ints_busy_ = false;
+    if (!chosen) note(chosen.error());
+    Status s = std::exchange(first_error_, {});
+    if (!s) return Error(s.error());
+    return chosen;
+  }
+
   // A decode step (single rows only) of a size seen before is recorded and from then on replayed: what differs between
   // two of them (tokens, positions, caches) lies in device memory. The first one runs op by op: what is allocated once
-  // is allocated then.
+  // is allocated then. With experts on the host every layer waits for it: nothing is recorded.
   bool begin_pass(const Batch& batch, bool repeats) override {
     note(pass_.upload(batch, stream_));
     in_pass_ = true;
     const bool single = std::all_of(batch.segments.begin(), batch.segments.end(),
                                     [](const Segment& s) { return s.n_rows == 1 && !s.expanded; });
-    if (!repeats || !single || batch.n_rows() > kMostRecordedRows || !first_error_) return false;
+    if (!repeats || !single || batch.n_rows() > kMostRecordedRows || !first_error_ || host_.present()) return false;
     Recording& r = recordings_[static_cast<size_t>(batch.n_rows() - 1)];
     if (r.graph != nullptr) {
       note(r.graph->launch(stream_));
@@ -141,6 +186,7 @@ class CudaOps final : public ops::Ops {
     return false;
   }
   void end_pass(bool complete) override {
+    settle();
     if (recording_ != nullptr) {
       auto graph = end_capture(stream_);
       if (graph && !(complete && first_error_)) {  // cancelled, or some op failed: nothing to keep, nothing ran
@@ -157,15 +203,19 @@ class CudaOps final : public ops::Ops {
   }
 
   void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {
+    settle();
     const bool of_pass = in_pass_ && static_cast<int64_t>(tokens.size()) == pass_.n_rows();
     note(kernels::launch_embed(weight_view(table), of_pass ? pass_.tokens() : upload(tokens), matrix(out), stream_));
   }
 
   void rms_norm(Mat x, const float* w, int64_t n, float eps, Mat out) override {
+    settle();
     note(kernels::launch_rms_norm({matrix(x), w, static_cast<int32_t>(n), eps, matrix(out)}, stream_));
   }
 
   void linear(Mat x, std::span<const Linear> jobs) override {
+    settle_before({x});
+    for (const Linear& j : jobs) settle_before({j.out});
     DSR1_CHECK(jobs.size() <= kMostJobs, "more matrices than one call takes");
     kernels::MatmulParams params[kMostJobs];
     for (size_t i = 0; i < jobs.size(); ++i) {
@@ -176,14 +226,17 @@ class CudaOps final : public ops::Ops {
   }
 
   void linear_heads(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
+    settle();
     const kernels::MatmulParams p = headed(w, x, x_stride, out, out_stride);
     note(matmul_.run(std::span(&p, 1), stream_));
   }
   void linear_heads_transposed(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
+    settle();
     note(kernels::launch_matmul_transposed(headed(w, x, x_stride, out, out_stride), stream_));
   }
 
   void rope_angles(const ops::RopeTable& table, std::span<const int32_t> positions, Mat cos_sin) override {
+    settle();
     const bool of_pass = in_pass_ && static_cast<int64_t>(positions.size()) == pass_.n_rows();
     if (table.freq != freq_host_) {  // once a model
       if (Status s = new_freq(table.freq); !s) return note(std::move(s));
@@ -193,17 +246,20 @@ class CudaOps final : public ops::Ops {
   }
 
   void rope(Mat x, int n_head, int64_t head_stride, ops::RopePairing pairing, Mat cos_sin) override {
+    settle();
     note(kernels::launch_rope(matrix(x), n_head, head_stride, pairing == ops::RopePairing::kNeox, matrix(cos_sin),
                               stream_));
   }
 
   void kv_append(const Batch& batch, int layer, Mat k, Mat v) override {
+    settle();
     const kernels::BatchRows rows = rows_of(batch, layer);
     note(kernels::launch_kv_append(cache(batch.segments[0].kv[layer]), rows, matrix(k),
                                    v.data != nullptr ? matrix(v) : kernels::Matrix{}, stream_));
   }
 
   void attention(const Batch& batch, int layer, Mat q, int n_head, float scale, Mat out) override {
+    settle();
     const kernels::BatchRows rows = rows_of(batch, layer);
     note(attention_.run({cache(batch.segments[0].kv[layer]), rows, matrix(q), matrix(out), n_head, scale},
                         batch.segments, stream_));
@@ -211,6 +267,7 @@ class CudaOps final : public ops::Ops {
 
   void mla_attention_expanded(const Batch& batch, int layer, const ops::MlaWeights& w, const ops::MlaDims& d, Mat q,
                               float scale, const ops::MlaScratch& s, Mat out) override {
+    settle();
     kernels::BatchRows rows = rows_of(batch, layer);
     const int64_t qk = d.nope + d.rope;
     int64_t first_row = 0;
@@ -253,48 +310,77 @@ class CudaOps final : public ops::Ops {
   }
 
   void route(Mat logits, const float* bias, const ops::RouterParams& r, int32_t* ids, Mat weights) override {
+    settle();
     note(kernels::launch_route({matrix(logits), bias, r.gating == ops::Gating::kSigmoid, r.normalize, r.n_expert,
                                 r.n_expert_used, r.n_group, r.n_group_used, r.scale, ids, matrix(weights)},
                                stream_));
   }
 
   void swiglu(Mat gate, Mat up, Mat out) override {
+    settle_before({gate, up, out});
     note(kernels::launch_swiglu(matrix(gate), matrix(up), matrix(out), stream_));
   }
   void copy_rows(Mat x, std::span<const int32_t> rows, Mat out) override {
+    settle();
     note(kernels::launch_copy_rows(matrix(x), upload(rows), matrix(out.first_rows(static_cast<int64_t>(rows.size()))),
                                    stream_));
   }
   void copy_heads(Mat x, int64_t x_stride, Mat out, int64_t out_stride, int n_head, int64_t n) override {
+    settle();
     note(
         kernels::launch_copy_heads(matrix(x), x_stride, matrix(out), out_stride, n_head, static_cast<int>(n), stream_));
   }
-  void add(Mat a, Mat b, Mat out) override { note(kernels::launch_add(matrix(a), matrix(b), matrix(out), stream_)); }
+  void add(Mat a, Mat b, Mat out) override {
+    settle();
+    note(kernels::launch_add(matrix(a), matrix(b), matrix(out), stream_));
+  }
 
   void moe_ffn(Mat x, const ops::ExpertWeights& experts, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
-    const kernels::MoeFfnParams p{expert_matrix(experts.gate),
-                                  expert_matrix(experts.up),
-                                  expert_matrix(experts.down),
-                                  ids,
-                                  matrix(x),
-                                  matrix(weights),
-                                  matrix(s.gate),
-                                  matrix(s.down),
-                                  matrix(out),
-                                  static_cast<int32_t>(weights.cols)};
+    settle();
+    if (experts.on_host && !host_.streams(experts, x.rows))
+      return note(host_.send(experts, x, ids, weights, out, stream_));
+    kernels::MoeFfnParams p{{},
+                            {},
+                            {},
+                            ids,
+                            matrix(x),
+                            matrix(weights),
+                            matrix(s.gate),
+                            matrix(s.down),
+                            matrix(out),
+                            static_cast<int32_t>(weights.cols)};
+    if (experts.on_host) return note(moe_.run_streamed(p, experts, matrix(s.up), s.slot, matmul_, host_, stream_));
+    p.gate = expert_matrix(experts.gate);
+    p.up = expert_matrix(experts.up);
+    p.down = expert_matrix(experts.down);
     note(moe_.run(p, static_cast<int>(experts.gate.size()), matrix(s.up), s.slot, matmul_, stream_));
   }
 
  private:
   // One size of decode step.
   static constexpr int64_t kMostRecordedRows = 16;
+  // What recorded steps may take of the device beside what they compute on: 16 of at most some 2,000 kernels at about
+  // 1 KiB a node (parameters included). An allowance, not a measurement.
+  static constexpr size_t kGraphBytes = size_t{32} << 20;
   struct Recording {
     int64_t seen = 0;
     std::unique_ptr<Graph> graph;
   };
 
   static std::unique_ptr<ops::Memory> owner_of(Memory m) { return std::make_unique<DeviceMemory>(std::move(m)); }
+
+  size_t ints_bytes() const { return static_cast<size_t>(limits_.max_rows) * sizeof(int32_t); }
+
+  // Experts on the host write their result when the next op that may touch it comes.
+  void settle() {
+    if (host_.pending()) note(host_.settle(stream_));
+  }
+  void settle_before(std::initializer_list<Mat> touched) {
+    if (!host_.pending()) return;
+    for (Mat m : touched)
+      if (host_.touches(m)) return settle();
+  }
 
   // The first failure sticks; sync() returns it.
   void note(Status s) {
@@ -361,6 +447,7 @@ class CudaOps final : public ops::Ops {
   }
 
   DeviceFacts facts_;
+  ops::Limits limits_;
   std::string name_;
   Stream stream_ = nullptr;
   Status first_error_;
@@ -368,11 +455,14 @@ class CudaOps final : public ops::Ops {
   Matmul matmul_;
   Attention attention_;
   Moe moe_;
+  HostExperts host_;
+  Sampler sampler_;
   WeightLoader loader_;
   bool in_pass_ = false;
   std::array<Recording, kMostRecordedRows> recordings_;
   Recording* recording_ = nullptr;  // being recorded
-  Memory ints_pinned_, ints_, fetched_, fetched_ids_, freq_;
+  Memory ints_pinned_, ints_, fetched_, fetched_ids_, freq_, upload_;
+  std::unique_ptr<Event> uploaded_;
   bool ints_busy_ = false;
   std::vector<float> freq_host_;
 };

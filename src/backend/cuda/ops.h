@@ -7,6 +7,7 @@
 
 namespace dsr1::backend::cuda {
 
+// Opens the device; allocates nothing on it before Ops::reserve.
 Result<std::unique_ptr<ops::Ops>> make_ops(int index, const ops::Limits& limits);
 
 }  // namespace dsr1::backend::cuda

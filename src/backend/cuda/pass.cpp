@@ -4,13 +4,16 @@
 
 namespace dsr1::backend::cuda {
 
+size_t PassRows::bytes_for(int64_t max_rows, int64_t n_layer) {
+  const auto layers = static_cast<size_t>(std::max<int64_t>(n_layer, 1));
+  return static_cast<size_t>(max_rows) * (3 * sizeof(int32_t) + layers * sizeof(kernels::KvBase)) + 16;
+}
+
 Result<PassRows> PassRows::make(int64_t max_rows, int64_t n_layer) {
   PassRows p;
   p.max_rows_ = max_rows;
   p.n_layer_ = std::max<int64_t>(n_layer, 1);
-  const size_t bytes = static_cast<size_t>(max_rows) *
-                           (3 * sizeof(int32_t) + static_cast<size_t>(p.n_layer_) * sizeof(kernels::KvBase)) +
-                       16;
+  const size_t bytes = bytes_for(max_rows, n_layer);
   DSR1_TRY(p.pinned_, Memory::allocate(Memory::Where::kPinned, bytes, "rows of a batch"));
   DSR1_TRY(p.device_, Memory::allocate(Memory::Where::kDevice, bytes, "rows of a batch"));
   return p;

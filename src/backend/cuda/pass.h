@@ -13,6 +13,7 @@ namespace dsr1::backend::cuda {
 
 class PassRows {
  public:
+  static size_t bytes_for(int64_t max_rows, int64_t n_layer);
   static Result<PassRows> make(int64_t max_rows, int64_t n_layer);
 
   // Queues the batch's rows. Waits for the stream first where an earlier copy may still be read.
@@ -26,7 +27,6 @@ class PassRows {
   const int32_t* tokens() const { return device_.as<int32_t>(); }
   const int32_t* positions() const { return device_.as<int32_t>() + n_rows_; }
   int64_t n_rows() const { return n_rows_; }
-  size_t bytes() const { return device_.size(); }
 
  private:
   const int32_t* sequences() const { return device_.as<int32_t>() + 2 * n_rows_; }

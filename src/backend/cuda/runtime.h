@@ -78,6 +78,7 @@ class Event {
   static Result<std::unique_ptr<Event>> make();
   virtual ~Event() = default;
   virtual Status record(Stream stream) = 0;
+  virtual Status synchronize() = 0;                          // the host waits for the point; nothing where none is
   virtual Status make_wait(Stream stream) = 0;               // later work of `stream` waits for the point
   virtual Result<double> seconds_since(Event& earlier) = 0;  // both have passed
 };

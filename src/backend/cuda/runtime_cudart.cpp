@@ -27,6 +27,7 @@ class CudaEvent final : public Event {
   explicit CudaEvent(cudaEvent_t event) : event_(event) {}
   ~CudaEvent() override { cudaEventDestroy(event_); }
   Status record(Stream stream) override { return check(cudaEventRecord(event_, stream), "event record"); }
+  Status synchronize() override { return check(cudaEventSynchronize(event_), "the device"); }
   Status make_wait(Stream stream) override { return check(cudaStreamWaitEvent(stream, event_, 0), "event wait"); }
   Result<double> seconds_since(Event& earlier) override {
     float ms = 0;

@@ -10,13 +10,30 @@ namespace {
 // Rows in file order wait here for their kernel: large enough to keep a copy engine busy, small beside any device.
 constexpr size_t kStagingBytes = size_t{16} << 20;
 
+size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
 size_t scale_bytes(const TensorView& t) {
   return t.scale_inv == nullptr ? 0 : static_cast<size_t>((t.rows() + 127) / 128 * ((t.cols() + 127) / 128)) * 4;
 }
 
-size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+ExpertStrides expert_strides(std::span<const TensorView> experts) {
+  ExpertStrides s;
+  for (const TensorView& v : experts) {
+    s.weights = std::max(s.weights, aligned(static_cast<size_t>(kernels::planar_bytes(weight_view(v)))));
+    s.scales = std::max(s.scales, aligned(scale_bytes(v)));
+  }
+  return s;
+}
 
-}  // namespace
+Status put_in_planes(const std::byte* from, std::byte* raw, const kernels::Weight& to, Stream stream) {
+  auto* data = const_cast<uint8_t*>(to.data);
+  const size_t bytes = static_cast<size_t>(to.rows) * static_cast<size_t>(to.row_bytes);
+  if (!kernels::has_planes(to.type)) return copy_to_device(data, from, bytes, stream);
+  DSR1_TRY_STATUS(copy_to_device(raw, from, bytes, stream));
+  return kernels::launch_repack(to, reinterpret_cast<uint8_t*>(raw), 0, to.rows, stream);
+}
 
 kernels::Weight weight_view(const TensorView& t) {
   return {reinterpret_cast<const uint8_t*>(t.data), static_cast<uint32_t>(t.dtype),
@@ -43,15 +60,13 @@ Status WeightLoader::upload(const TensorView& from, const kernels::Weight& to, S
 }
 
 Result<Memory> WeightLoader::place(std::span<TensorView> views, Stream stream) {
-  size_t stride = 0, scale_stride = 0;
   for (const TensorView& v : views) {
     if (v.dtype != views[0].dtype)
       return Error(ErrorCode::kRuntime, std::string("experts of one matrix are stored in different types, ") +
                                             dtype_name(views[0].dtype) + " and " + dtype_name(v.dtype) +
                                             "; the CUDA backend wants one");
-    stride = std::max(stride, aligned(static_cast<size_t>(kernels::planar_bytes(weight_view(v)))));
-    scale_stride = std::max(scale_stride, aligned(scale_bytes(v)));
   }
+  const auto [stride, scale_stride] = expert_strides(views);
   const size_t n = views.size();
   DSR1_TRY(Memory m, Memory::allocate(Memory::Where::kDevice, n * (stride + scale_stride), "weights"));
   for (size_t i = 0; i < n; ++i) {

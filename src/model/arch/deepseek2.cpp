@@ -242,16 +242,18 @@ void mla_attention(const ModelConfig& c, const LayerWeights& w, const Batch& b, 
   ops.linear(s.attn, out);
 }
 
-void moe_ffn(const ModelConfig& c, const LayerWeights& w, const Scratch& s, ops::Ops& ops,
-             const std::atomic<bool>* cut) {
+// Returns what is still to be added to s.x.
+Mat moe_ffn(const ModelConfig& c, const LayerWeights& w, const Scratch& s, ops::Ops& ops,
+            const std::atomic<bool>* cut) {
   const Linear router[] = {{&w.ffn_gate_inp, nullptr, s.router}};
   ops.linear(s.h, router);
   ops.route(s.router, w.exp_probs_b, c.router, s.ids, s.weights);
-  ops.moe_ffn(s.h, {w.ffn_gate_exps, w.ffn_up_exps, w.ffn_down_exps}, s.ids, s.weights, s.moe, s.y);
-  if (w.ffn_gate_shexp && !is_cut(cut)) {
-    ops.add(s.x, s.y, s.x);
-    dense_ffn(w.ffn_gate_shexp, w.ffn_up_shexp, w.ffn_down_shexp, s.h, s, ops, s.y, cut);
-  }
+  ops.moe_ffn(s.h, {w.ffn_gate_exps, w.ffn_up_exps, w.ffn_down_exps, w.experts_on_host}, s.ids, s.weights, s.moe, s.y);
+  if (!w.ffn_gate_shexp || is_cut(cut)) return s.y;
+  // Before the chosen experts' sum is read: where the host computes those, a device computes this one meanwhile.
+  dense_ffn(w.ffn_gate_shexp, w.ffn_up_shexp, w.ffn_down_shexp, s.h, s, ops, s.h, cut);
+  ops.add(s.x, s.y, s.x);
+  return s.h;
 }
 
 void layer(const ModelConfig& c, const LayerWeights& w, const Batch& b, int layer, const Scratch& s, ops::Ops& ops) {
@@ -261,12 +263,13 @@ void layer(const ModelConfig& c, const LayerWeights& w, const Batch& b, int laye
   if (is_cut(cut)) return;
   ops.add(s.x, s.y, s.x);
   ops.rms_norm(s.x, w.ffn_norm, c.n_embd, c.rms_eps, s.h);
+  Mat last = s.y;
   if (w.ffn_gate_inp) {
-    moe_ffn(c, w, s, ops, cut);
+    last = moe_ffn(c, w, s, ops, cut);
   } else {
     dense_ffn(w.ffn_gate, w.ffn_up, w.ffn_down, s.h, s, ops, s.y, cut);
   }
-  ops.add(s.x, s.y, s.x);
+  ops.add(s.x, last, s.x);
 }
 
 }  // namespace
