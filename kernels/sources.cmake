@@ -1,6 +1,7 @@
 # The kernels' sources, built by src/backend/cuda with nvcc and by tests/support with g++ over the emulator.
 set(DSR1_KERNEL_SOURCES
   attention/attention_rows.cu
+  attention/expanded.cu
   attention/flash.cu
   attention/kv.cu
   attention/mla.cu

@@ -135,8 +135,8 @@ void matmuls(Bench& b, DType type, int n_out, int n_in) {
     const double s = b.seconds(rows > 64 ? 4 : 20, [&](int i) {
       p.w.data = reinterpret_cast<const uint8_t*>(data) + static_cast<size_t>(i % copies) * size;
       must(rows > 8                 ? launch_gemm(p, h, b.stream)
-           : is_quantized(p.w.type) ? launch_matvec_int8(p, a, b.stream)
-                                    : launch_matvec_float(p, b.stream));
+           : is_quantized(p.w.type) ? launch_matvec_int8({&p, 1}, a, b.stream)
+                                    : launch_matvec_float({&p, 1}, b.stream));
     });
     char name[80];
     std::snprintf(name, sizeof name, "%s %s %d x %d, %d rows", rows > 8 ? "gemm" : "matvec", dtype_name(type), n_out,

@@ -38,7 +38,12 @@ struct ExpandedAttentionParams {
   int32_t keys_first, n_keys, key_stride;
   float scale;
   bool first, last;
+  bool halves;  // keys, values and weights may be rounded to F16, as a cache of that type would have them
 };
+// Tensor cores where `halves` and keys up to 192 and values up to 128 wide, else float arithmetic, a warp a row and
+// head.
 Status launch_expanded_attention(const ExpandedAttentionParams& params, simt::Stream stream);
+// The former alone (expanded.cuh).
+Status launch_expanded_flash(const ExpandedAttentionParams& params, simt::Stream stream);
 
 }  // namespace dsr1::kernels

@@ -30,6 +30,7 @@ Status launch_attention(const AttentionParams& p, simt::Stream stream) {
 
 Status launch_expanded_attention(const ExpandedAttentionParams& p, simt::Stream stream) {
   if (p.k_dim > 576 || p.v_dim > 512) return too_wide("expanded attention", p.k_dim, p.v_dim);
+  if (p.halves && p.k_dim <= 192 && p.v_dim <= 128) return launch_expanded_flash(p, stream);
   auto go = [&]<class Tr>(Tr) {
     return simt::launch("expanded_attention", expanded_attention_kernel<Tr>, {p.n_head, p.q.rows}, Tr::kThreads, 0,
                         stream, p);

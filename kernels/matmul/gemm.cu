@@ -33,6 +33,28 @@ __global__ void __launch_bounds__(256) to_half_kernel(const ToHalfParams p) {
   if (simt::thread() == 0) p.out.scale[r] = scale;
 }
 
+__global__ void __launch_bounds__(256) to_bf16_kernel(const ToHalfParams p) {
+  const int r = simt::block_x();
+  const float* x = p.x.data + r * p.x.stride;
+  for (int c = simt::thread(); c < p.out.stride; c += 256)
+    p.out.data[r * p.out.stride + c] = simt::bf16_of(c < p.x.cols ? x[c] : 0.0f).bits;
+}
+
+struct ScaleParams {
+  Matrix out;
+  const float *scale, *bias;
+};
+
+// block_x: row, block_y: 1024 columns.
+__global__ void __launch_bounds__(256) scale_rows_kernel(const ScaleParams p) {
+  const int r = simt::block_x();
+  const float scale = p.scale != nullptr ? p.scale[r] : 1.0f;
+  for (int c = simt::block_y() * 1024 + simt::thread(); c < p.out.cols && c < (simt::block_y() + 1) * 1024; c += 256) {
+    float& y = p.out.data[r * p.out.stride + c];
+    y = y * scale + (p.bias != nullptr ? p.bias[c] : 0.0f);
+  }
+}
+
 }  // namespace
 
 const char* gemm_declines(const MatmulParams& p) {
@@ -43,6 +65,15 @@ const char* gemm_declines(const MatmulParams& p) {
 
 Status launch_to_half(Matrix x, HalfRows out, simt::Stream stream) {
   return simt::launch("to_half", to_half_kernel, {x.rows}, 256, sizeof(ToHalfStorage), stream, ToHalfParams{x, out});
+}
+
+Status launch_to_bf16(Matrix x, HalfRows out, simt::Stream stream) {
+  return simt::launch("to_bf16", to_bf16_kernel, {x.rows}, 256, 0, stream, ToHalfParams{x, out});
+}
+
+Status launch_scale_rows(Matrix out, const float* scale, const float* bias, simt::Stream stream) {
+  return simt::launch("scale_rows", scale_rows_kernel, {out.rows, (out.cols + 1023) / 1024}, 256, 0, stream,
+                      ScaleParams{out, scale, bias});
 }
 
 Status launch_gemm(const MatmulParams& p, const HalfRows& x, simt::Stream stream) {

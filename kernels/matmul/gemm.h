@@ -23,6 +23,10 @@ inline int64_t half_rows_bytes(int64_t rows, int64_t cols) {
   return rows * (half_stride(cols) * 2 + static_cast<int64_t>(sizeof(float)));
 }
 Status launch_to_half(Matrix x, HalfRows out, simt::Stream stream);
+// As BF16, not scaled; out.scale is not written.
+Status launch_to_bf16(Matrix x, HalfRows out, simt::Stream stream);
+// out[r] = out[r] * scale[r] + bias, each where not null: what a library's product of such rows lacks.
+Status launch_scale_rows(Matrix out, const float* scale, const float* bias, simt::Stream stream);
 
 // Why gemm does not take the shape; null where it does. One head only.
 const char* gemm_declines(const MatmulParams& params);

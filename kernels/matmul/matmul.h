@@ -21,6 +21,8 @@ struct MatmulParams {
   int32_t n_head = 1;
   int64_t first_row = 0, head_rows = 0;
   int64_t x_head_stride = 0, out_head_stride = 0;
+  // Where set (matvec only, one head): sum = add + out is stored too.
+  Matrix add = {}, sum = {};
 };
 
 // Every type: a warp an output column, weights decoded to float by the type's own header, float activations. Slow, and

@@ -13,9 +13,29 @@ auto with_traits(int rows, F f) {
 }
 
 template <class Tr>
-simt::Grid grid_of(const MatmulParams& p) {
-  constexpr int columns = Tr::kWarps * Tr::kRows;
-  return {(p.n_out + columns - 1) / columns, (p.x.rows + Tr::kCols - 1) / Tr::kCols, p.n_head};
+simt::Grid grid_of(const MatvecParams& p) {
+  return {p.end[kMatvecJobs - 1], (p.m[0].x.rows + Tr::kCols - 1) / Tr::kCols, p.m[0].n_head};
+}
+
+// columns: outputs of a block.
+MatvecParams params_of(std::span<const MatmulParams> jobs, int columns) {
+  MatvecParams p = {};
+  int32_t end = 0;
+  for (size_t i = 0; i < kMatvecJobs; ++i) {
+    if (i < jobs.size()) {
+      p.m[i] = jobs[i];
+      end += (jobs[i].n_out + columns - 1) / columns;
+    }
+    p.end[i] = end;
+  }
+  return p;
+}
+
+Status check_jobs(std::span<const MatmulParams> jobs) {
+  bool alike = !jobs.empty() && jobs.size() <= kMatvecJobs;
+  for (const MatmulParams& j : jobs)
+    alike = alike && j.w.type == jobs[0].w.type && j.w.cols == jobs[0].w.cols && (jobs.size() == 1 || j.n_head == 1);
+  return alike ? Status() : Error(ErrorCode::kRuntime, "matvec: matrices of one launch have one type and width");
 }
 
 }  // namespace
@@ -29,35 +49,62 @@ bool matvec_float_takes(const MatmulParams& p) {
          reinterpret_cast<uintptr_t>(p.x.data) % 16 == 0;
 }
 
-Status launch_matvec_int8(const MatmulParams& p, const Activations& x, simt::Stream stream) {
-  if (p.x_head_stride % 32 != 0)
+Status launch_matvec_int8(std::span<const MatmulParams> jobs, const Activations& x, simt::Stream stream) {
+  DSR1_TRY_STATUS(check_jobs(jobs));
+  if (jobs[0].x_head_stride % 32 != 0)
     return Error(ErrorCode::kRuntime,
-                 "matvec_int8 needs heads at multiples of 32, found " + std::to_string(p.x_head_stride));
+                 "matvec_int8 needs heads at multiples of 32, found " + std::to_string(jobs[0].x_head_stride));
   Status s;
-  const bool known = with_quantized_type(p.w.type, [&]<class T>() {
-    s = with_traits(p.x.rows, [&]<class Tr>(Tr) {
-      return simt::launch("matvec_int8", matvec_int8_kernel<T, Tr>, grid_of<Tr>(p), Tr::kThreads, 0, stream,
-                          MatvecParams{p, x});
+  const bool known = with_quantized_type(jobs[0].w.type, [&]<class T>() {
+    s = with_traits(jobs[0].x.rows, [&]<class Tr>(Tr) {
+      MatvecParams p = params_of(jobs, Tr::kWarps * Tr::kRows);
+      p.x = x;
+      return simt::launch("matvec_int8", matvec_int8_kernel<T, Tr>, grid_of<Tr>(p), Tr::kThreads, 0, stream, p);
     });
   });
-  if (!known) return Error(ErrorCode::kRuntime, "matvec_int8: no quantized type " + std::to_string(p.w.type));
+  if (!known) return Error(ErrorCode::kRuntime, "matvec_int8: no quantized type " + std::to_string(jobs[0].w.type));
   return s;
 }
 
-Status launch_matvec_float(const MatmulParams& p, simt::Stream stream) {
-  if (!matvec_float_takes(p))
-    return Error(ErrorCode::kRuntime, "matvec_float needs weight rows of whole 16 bytes and x rows of whole 4 values");
+Status launch_matvec_gate_up(const MatmulParams& gate, const MatmulParams& up, const Activations& x,
+                             simt::Stream stream) {
+  const MatmulParams jobs[] = {gate, up};
+  DSR1_TRY_STATUS(check_jobs(jobs));
+  if (gate.n_out != up.n_out || gate.x.rows > 2)
+    return Error(ErrorCode::kRuntime, "gate_up takes matrices of one shape and one or two rows of x");
+  Status s;
+  const bool known = with_quantized_type(gate.w.type, [&]<class T>() {
+    auto go = [&]<class Tr>(Tr) {
+      MatvecParams p = params_of(std::span(jobs, 1), Tr::kWarps);
+      p.m[1] = up;
+      p.gate_up = true;
+      p.x = x;
+      return simt::launch("matvec_gate_up", matvec_int8_kernel<T, Tr>, grid_of<Tr>(p), Tr::kThreads, 0, stream, p);
+    };
+    s = gate.x.rows == 1 ? go(MatvecTraits<4, 2, 1>{}) : go(MatvecTraits<4, 2, 2>{});
+  });
+  if (!known) return Error(ErrorCode::kRuntime, "gate_up: no quantized type " + std::to_string(gate.w.type));
+  return s;
+}
+
+Status launch_matvec_float(std::span<const MatmulParams> jobs, simt::Stream stream) {
+  DSR1_TRY_STATUS(check_jobs(jobs));
+  for (const MatmulParams& j : jobs)
+    if (!matvec_float_takes(j))
+      return Error(ErrorCode::kRuntime,
+                   "matvec_float needs weight rows of whole 16 bytes and x rows of whole 4 values");
   auto go = [&]<class T>() {
-    return with_traits(p.x.rows, [&]<class Tr>(Tr) {
+    return with_traits(jobs[0].x.rows, [&]<class Tr>(Tr) {
+      const MatvecParams p = params_of(jobs, Tr::kWarps * Tr::kRows);
       return simt::launch("matvec_float", matvec_float_kernel<T, Tr>, grid_of<Tr>(p), Tr::kThreads, 0, stream, p);
     });
   };
-  switch (p.w.type) {
+  switch (jobs[0].w.type) {
     case quant::F32::kGgufId: return go.template operator()<quant::F32>();
     case quant::F16::kGgufId: return go.template operator()<quant::F16>();
     case quant::BF16::kGgufId: return go.template operator()<quant::BF16>();
     case quant::F8_E4M3::kGgufId: return go.template operator()<quant::F8_E4M3>();
-    default: return Error(ErrorCode::kRuntime, "matvec_float: no float type " + std::to_string(p.w.type));
+    default: return Error(ErrorCode::kRuntime, "matvec_float: no float type " + std::to_string(jobs[0].w.type));
   }
 }
 

@@ -13,19 +13,32 @@ struct MatvecTraits {
 };
 
 struct MatvecParams {
-  MatmulParams m;
+  MatmulParams m[kMatvecJobs];
+  int32_t end[kMatvecJobs];  // block_x behind each job's last
+  bool gate_up;              // m[0] and m[1] row by row, joined by SwiGLU
   Activations x;
 };
+
+// This block's matrix, and its number among that one's blocks.
+DSR1_DEVICE int job_of(const MatvecParams& p, int& block) {
+  block = simt::block_x();
+  if (block < p.end[0]) return 0;
+  const int job = block < p.end[1] ? 1 : 2;
+  block -= p.end[job - 1];
+  return job;
+}
 
 // Adds up and stores what the lanes of a warp hold of kRows x kCols results.
 template <class Tr>
 DSR1_DEVICE void store_columns(const MatmulParams& p, float (&sum)[Tr::kRows][Tr::kCols], int o, int r0, int h) {
   for (int i = 0; i < Tr::kRows; ++i)
     for (int c = 0; c < Tr::kCols; ++c) {
-      const float total = simt::reduce_sum(sum[i][c]);
-      if (simt::lane() == 0 && o + i < p.n_out && r0 + c < p.x.rows)
-        p.out.data[(r0 + c) * p.out.stride + h * p.out_head_stride + o + i] =
-            total + (p.bias != nullptr ? p.bias[o + i] : 0.0f);
+      float total = simt::reduce_sum(sum[i][c]);
+      if (simt::lane() != 0 || o + i >= p.n_out || r0 + c >= p.x.rows) continue;
+      if (p.bias != nullptr) total += p.bias[o + i];
+      p.out.data[(r0 + c) * p.out.stride + h * p.out_head_stride + o + i] = total;
+      if (p.add.data != nullptr)
+        p.sum.data[(r0 + c) * p.sum.stride + o + i] = p.add.data[(r0 + c) * p.add.stride + o + i] + total;
     }
 }
 
@@ -34,29 +47,44 @@ DSR1_DEVICE void store_columns(const MatmulParams& p, float (&sum)[Tr::kRows][Tr
 template <class T, class Tr>
 DSR1_DEVICE void matvec_int8_body(const MatvecParams& p) {
   using D = Pieces<T>;
-  const int h = simt::block_z(), r0 = simt::block_y() * Tr::kCols;
-  const int o = (simt::block_x() * Tr::kWarps + simt::warp()) * Tr::kRows;
-  if (o >= p.m.n_out) return;  // the whole warp
-  const int blocks = p.m.w.cols / T::kElements, part = simt::lane() % D::kParts;
-  const int64_t row0 = p.m.first_row + h * p.m.head_rows + o;
+  int block;
+  const int job = job_of(p, block), h = simt::block_z(), r0 = simt::block_y() * Tr::kCols;
+  const MatmulParams& m = p.m[job];
+  const bool pairs = Tr::kRows == 2 && p.gate_up;  // a row of either matrix instead of two of one
+  const int o = (block * Tr::kWarps + simt::warp()) * (pairs ? 1 : Tr::kRows);
+  if (o >= m.n_out) return;  // the whole warp
+  const int blocks = m.w.cols / T::kElements, part = simt::lane() % D::kParts;
+  const int64_t row0 = m.first_row + h * m.head_rows + o;
   float sum[Tr::kRows][Tr::kCols] = {};
 #pragma unroll 2
   for (int b = simt::lane() / D::kParts; b < blocks; b += simt::kWarp / D::kParts) {
     typename D::Piece piece[Tr::kRows];
 #pragma unroll
     for (int i = 0; i < Tr::kRows; ++i) {
-      const int64_t row = row0 + (o + i < p.m.n_out ? i : 0);  // beyond the end: the first again, not stored
-      piece[i] = D::load(p.m.w, row, b, part);
+      // Beyond the end: the first again, not stored.
+      if (i == 1 && pairs) piece[i] = D::load(p.m[1].w, o, b, part);
+      else piece[i] = D::load(m.w, row0 + (o + i < m.n_out ? i : 0), b, part);
     }
 #pragma unroll
     for (int c = 0; c < Tr::kCols; ++c) {
-      if (r0 + c >= p.m.x.rows) break;
-      const int64_t at = (r0 + c) * p.x.stride + h * p.m.x_head_stride + int64_t{b} * T::kElements;
+      if (r0 + c >= m.x.rows) break;
+      const int64_t at = (r0 + c) * p.x.stride + h * m.x_head_stride + int64_t{b} * T::kElements;
 #pragma unroll
       for (int i = 0; i < Tr::kRows; ++i) sum[i][c] += dot<T>(piece[i], part, p.x.q + at, p.x.groups + at / 32);
     }
   }
-  store_columns<Tr>(p.m, sum, o, r0, h);
+  if constexpr (Tr::kRows == 2) {
+    if (pairs) {
+#pragma unroll
+      for (int c = 0; c < Tr::kCols; ++c) {
+        const float g = simt::reduce_sum(sum[0][c]), u = simt::reduce_sum(sum[1][c]);
+        if (simt::lane() == 0 && r0 + c < m.x.rows)
+          m.out.data[(r0 + c) * m.out.stride + o] = g / (1.0f + simt::exp(-g)) * u;
+      }
+      return;
+    }
+  }
+  store_columns<Tr>(m, sum, o, r0, h);
 }
 
 template <class T, class Tr>
@@ -99,11 +127,13 @@ struct alignas(16) Float4 {
 };
 
 template <class T, class Tr>
-DSR1_DEVICE void matvec_float_body(const MatmulParams& p) {
+DSR1_DEVICE void matvec_float_body(const MatvecParams& all) {
   using F = FloatPiece<T>;
   constexpr int n = F::kElements;
-  const int h = simt::block_z(), r0 = simt::block_y() * Tr::kCols;
-  const int o = (simt::block_x() * Tr::kWarps + simt::warp()) * Tr::kRows;
+  int block;
+  const int job = job_of(all, block), h = simt::block_z(), r0 = simt::block_y() * Tr::kCols;
+  const MatmulParams& p = all.m[job];
+  const int o = (block * Tr::kWarps + simt::warp()) * Tr::kRows;
   if (o >= p.n_out) return;  // the whole warp
   const int64_t row0 = p.first_row + h * p.head_rows + o;
   const float* x = p.x.data + r0 * p.x.stride + h * p.x_head_stride;
@@ -140,7 +170,7 @@ DSR1_DEVICE void matvec_float_body(const MatmulParams& p) {
 }
 
 template <class T, class Tr>
-__global__ void __launch_bounds__(Tr::kThreads) matvec_float_kernel(const MatmulParams p) {
+__global__ void __launch_bounds__(Tr::kThreads) matvec_float_kernel(const MatvecParams p) {
   matvec_float_body<T, Tr>(p);
 }
 

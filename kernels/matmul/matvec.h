@@ -4,6 +4,8 @@
 // Floor: the weight's bytes over the device's bandwidth; 2 * rows * out * in operations.
 #pragma once
 
+#include <span>
+
 #include "kernels/matmul/activations.h"
 #include "kernels/matmul/matmul.h"
 
@@ -12,10 +14,16 @@ namespace dsr1::kernels {
 // Rows of x one launch takes in a pass over the weight; more are taken in several passes.
 inline constexpr int kMatvecMost = 8;
 
+// Matrices of one type and width that share x, with one head each where there are several: one launch.
+inline constexpr int kMatvecJobs = 3;
+
 // Quantized types, activations as int8 (params.x is not read). Heads' inputs start at multiples of 32 values.
-Status launch_matvec_int8(const MatmulParams& params, const Activations& x, simt::Stream stream);
+Status launch_matvec_int8(std::span<const MatmulParams> jobs, const Activations& x, simt::Stream stream);
 // F32, F16, BF16, FP8: float activations. in a multiple of 16 bytes of weights, and of 4 values of x.
-Status launch_matvec_float(const MatmulParams& params, simt::Stream stream);
+Status launch_matvec_float(std::span<const MatmulParams> jobs, simt::Stream stream);
+// gate.out = silu(Gate x) * Up x, up.out is not written. One or two rows, quantized types, as many rows of each.
+Status launch_matvec_gate_up(const MatmulParams& gate, const MatmulParams& up, const Activations& x,
+                             simt::Stream stream);
 bool matvec_float_takes(const MatmulParams& params);
 bool is_quantized(uint32_t type);
 

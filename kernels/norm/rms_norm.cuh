@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/matmul/activations.cuh"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/simt/simt.h"
 
@@ -23,7 +24,21 @@ DSR1_DEVICE void rms_norm_body(const RmsNormParams& p) {
   for (int i = simt::thread(); i < p.n; i += Tr::kThreads) sum = simt::fma(x[i], x[i], sum);
   sum = simt::block_sum<Tr::kThreads>(sum, s.parts);
   const float scale = simt::rsqrt(sum / static_cast<float>(p.n) + p.eps);
-  for (int i = simt::thread(); i < p.n; i += Tr::kThreads) out[i] = x[i] * scale * p.weight[i];
+  if (p.int8.q == nullptr) {
+    for (int i = simt::thread(); i < p.n; i += Tr::kThreads) out[i] = x[i] * scale * p.weight[i];
+    return;
+  }
+  const int64_t row = simt::block_y() * p.int8.stride;
+  for (int i0 = 0; i0 < p.n; i0 += 4 * Tr::kThreads) {
+    const int i = i0 + 4 * simt::thread();
+    float v[4] = {};
+    for (int j = 0; j < 4 && i < p.n; ++j) out[i + j] = v[j] = x[i + j] * scale * p.weight[i + j];
+    ActGroup group;
+    const uint32_t packed = quantize4(v, group);
+    if (i >= p.n) continue;
+    *reinterpret_cast<uint32_t*>(p.int8.q + row + i) = packed;
+    if (simt::lane() % 8 == 0) p.int8.groups[(row + i) / 32] = group;
+  }
 }
 
 template <class Tr>

@@ -2,6 +2,7 @@
 // Bytes: 8 * rows * cols (read and written once), the weight from cache.
 #pragma once
 
+#include "kernels/matmul/activations.h"
 #include "kernels/simt/launch.h"
 #include "kernels/view.h"
 
@@ -13,6 +14,8 @@ struct RmsNormParams {
   int32_t n;
   float eps;
   Matrix out;
+  // Where set: the result as int8 too (activations.h). Whole rows (n == x.cols), n a multiple of 32.
+  Activations int8 = {};
 };
 
 Status launch_rms_norm(const RmsNormParams& params, simt::Stream stream);

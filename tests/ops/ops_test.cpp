@@ -276,7 +276,7 @@ TEST(Ops, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
       const ops::MlaScratch s{latent.m, k.m, v.m, state.m};
       backend.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, a.m);
       ref.mla_attention_expanded({tokens, positions, segments}, 0, w, d, q.m, 0.1f, s, b.m);
-      EXPECT_LT(relative_rms(a.m, b.m), 1e-4) << transposed;
+      EXPECT_LT(relative_rms(a.m, b.m), std::max(1e-4, expected().attention)) << transposed;
     });
   }
 }

@@ -27,6 +27,32 @@ TEST(CudaEmulated, SchedulesNeverChangeABit) {
   }
 }
 
+// What a tap is shown was computed op by op; without one, norms and their int8 form, matrices of one input, SwiGLU and
+// the residual's addition share launches.
+TEST(CudaEmulated, JoinedOpsGiveTheBitsOfSeparateOnesInFewerLaunches) {
+  for (const char* arch : {"qwen2", "deepseek2"}) {
+    for (DType type : {DType::kQ8_0, DType::kF16}) {
+      SyntheticSpec s;
+      s.arch = arch;
+      s.dtype = type;
+      const auto path = write_model(s, std::string("emulated-joined-") + arch);
+      auto o = on_device(4, DType::kF16);
+      auto joined = open_engine(path, o);
+      o.tap = [](const char*, const ops::Mat&, const int32_t*) {};
+      auto separate = open_engine(path, o);
+      ASSERT_TRUE(joined && separate);
+      const auto tokens = some_tokens(2);
+      const uint64_t before = simt::emu::launches();
+      const Rows a = step_logits(*joined, tokens);
+      const uint64_t between = simt::emu::launches();
+      const Rows b = step_logits(*separate, tokens);
+      EXPECT_EQ(a, b) << arch << " " << dtype_name(type);
+      EXPECT_LT(between - before, (simt::emu::launches() - between) * (type == DType::kQ8_0 ? 3 : 4) / 4)
+          << arch << " " << dtype_name(type) << ": " << between - before;
+    }
+  }
+}
+
 // F32 weights and cache, so that only the order of float sums differs; logits are of size 3.
 TEST(CudaHybrid, ExpertsOfSomeOrAllLayersOnTheCpuAgreeWithTheReference) {
   SyntheticSpec s;

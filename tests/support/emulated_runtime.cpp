@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/cuda/runtime.h"
+#include "dsr1/base/half.h"
 #include "dsr1/tensor/tensor.h"
 #include "support/emulator.h"
 
@@ -101,7 +102,43 @@ class EmulatedEvent final : public Event {
   uint64_t at_ = 0;
 };
 
+class EmulatedBlas final : public Blas {
+ public:
+  explicit EmulatedBlas(Stream stream) : stream_(stream) {}
+  Status run(const BlasGemm& g) override {
+    return emu::enqueue(stream_, [g]() -> Status {
+      const auto extent = [](int64_t rows, int64_t stride, int64_t cols) {
+        return static_cast<size_t>((rows - 1) * stride + cols);
+      };
+      if (!emu::is_device(g.w, 2 * extent(g.n_out, g.w_stride, g.n_in)) ||
+          !emu::is_device(g.x, 2 * extent(g.rows, g.x_stride, g.n_in)) ||
+          !emu::is_device(g.out, 4 * extent(g.rows, g.out_stride, g.n_out)))
+        return Error(ErrorCode::kRuntime, "cuBLAS: a matrix is not inside one device allocation");
+      const auto at = [&](const void* m, int64_t i) {
+        const uint16_t bits = static_cast<const uint16_t*>(m)[i];
+        return g.bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+      };
+      for (int64_t r = 0; r < g.rows; ++r)
+        for (int64_t o = 0; o < g.n_out; ++o) {
+          float sum = 0;
+          for (int64_t k = 0; k < g.n_in; ++k) sum += at(g.x, r * g.x_stride + k) * at(g.w, o * g.w_stride + k);
+          g.out[r * g.out_stride + o] = sum;
+          emu::mark_written(&g.out[r * g.out_stride + o], sizeof(float));
+        }
+      return {};
+    });
+  }
+
+ private:
+  Stream stream_;
+};
+
 }  // namespace
+
+size_t Blas::workspace_bytes() { return 0; }
+Result<std::unique_ptr<Blas>> Blas::make(Stream stream) {
+  return std::unique_ptr<Blas>(std::make_unique<EmulatedBlas>(stream));
+}
 
 Result<DeviceFacts> open_device(int index) {
   if (index != 0) return Error(ErrorCode::kNoDevice, "no CUDA device " + std::to_string(index) + "; there are 1");

@@ -32,10 +32,13 @@ Bytes bytes_of(const ops::Limits& l) {
 
 }  // namespace
 
-size_t Matmul::bytes_for(const ops::Limits& l) { return bytes_of(l).workspace + bytes_of(l).hidden; }
+size_t Matmul::bytes_for(const ops::Limits& l) {
+  return bytes_of(l).workspace + bytes_of(l).hidden + Blas::workspace_bytes();
+}
 
-Result<Matmul> Matmul::make(const ops::Limits& l) {
+Result<Matmul> Matmul::make(const ops::Limits& l, Stream stream) {
   Matmul m;
+  DSR1_TRY(m.blas_, Blas::make(stream));
   const Bytes b = bytes_of(l);
   DSR1_TRY(m.workspace_, Memory::allocate(Memory::Where::kDevice, b.workspace, "activations as int8"));
   if (b.hidden > 0) {
@@ -44,7 +47,9 @@ Result<Matmul> Matmul::make(const ops::Limits& l) {
   return m;
 }
 
-Result<Activations> Matmul::quantize_in(const Memory& memory, Matrix x, Stream stream) {
+namespace {
+
+Activations activations_in(const Memory& memory, Matrix x) {
   Activations a;
   a.stride = kernels::activation_stride(x.cols);
   a.rows = x.rows;
@@ -53,6 +58,68 @@ Result<Activations> Matmul::quantize_in(const Memory& memory, Matrix x, Stream s
              "more activations than the backend was planned for");
   a.groups = memory.as<kernels::ActGroup>();
   a.q = reinterpret_cast<int8_t*>(a.groups + a.rows * a.stride / 32);
+  return a;
+}
+
+bool same(Matrix a, Matrix b) {
+  return a.data == b.data && a.stride == b.stride && a.rows == b.rows && a.cols == b.cols;
+}
+
+bool overlap(Matrix a, Matrix b) {
+  auto end = [](Matrix m) { return m.data + (m.rows - 1) * m.stride + m.cols; };
+  return a.data != nullptr && b.data != nullptr && a.data < end(b) && b.data < end(a);
+}
+
+// With few rows, or a type that tensor cores do not take.
+bool on_tensor_cores(const MatmulParams& p) {
+  return p.x.rows > kernels::kMatvecMost && kernels::gemm_declines(p) == nullptr &&
+         p.w.type != static_cast<uint32_t>(DType::kF32);
+}
+bool by_library(const MatmulParams& p, bool bf16) {
+  return on_tensor_cores(p) && p.x.rows >= Matmul::kBlasRows &&
+         p.w.type == static_cast<uint32_t>(bf16 ? DType::kBF16 : DType::kF16);
+}
+bool as_int8(const MatmulParams& p) {
+  return !on_tensor_cores(p) && kernels::is_quantized(p.w.type) && p.x_head_stride % 32 == 0 && p.x.cols % 32 == 0;
+}
+
+// Calls launch for runs of jobs that share a launch.
+template <class Takes, class Launch>
+Status in_groups(std::span<const MatmulParams> jobs, Takes takes, Launch launch) {
+  for (size_t i = 0; i < jobs.size();) {
+    if (!takes(jobs[i])) {
+      ++i;
+      continue;
+    }
+    size_t n = 1;
+    while (i + n < jobs.size() && n < kernels::kMatvecJobs && jobs[i].n_head == 1 && jobs[i + n].n_head == 1 &&
+           takes(jobs[i + n]) && jobs[i + n].w.type == jobs[i].w.type && jobs[i + n].w.cols == jobs[i].w.cols)
+      ++n;
+    DSR1_TRY_STATUS(launch(jobs.subspan(i, n)));
+    i += n;
+  }
+  return {};
+}
+
+}  // namespace
+
+Activations Matmul::prepare(Matrix x) {
+  if (!met_quantized_ || x.cols % 32 != 0 || x.rows > kernels::kMatvecMost) return {};
+  held_ = x;
+  return activations_in(workspace_, x);
+}
+
+Result<Activations> Matmul::quantize(Matrix x, Stream stream) {
+  const Activations a = activations_in(workspace_, x);
+  met_quantized_ = true;
+  if (same(held_, x)) return a;
+  held_ = {};
+  DSR1_TRY_STATUS(kernels::launch_quantize(x, a, stream));
+  held_ = x;
+  return a;
+}
+Result<Activations> Matmul::quantize_hidden(Matrix x, Stream stream) {
+  const Activations a = activations_in(hidden_, x);
   DSR1_TRY_STATUS(kernels::launch_quantize(x, a, stream));
   return a;
 }
@@ -70,36 +137,82 @@ Result<kernels::HalfRows> Matmul::to_half_in(const Memory& memory, Matrix x, Str
   return h;
 }
 
-Result<kernels::HalfRows> Matmul::to_half(Matrix x, Stream stream) { return to_half_in(workspace_, x, stream); }
+Result<kernels::HalfRows> Matmul::to_half(Matrix x, Stream stream) {
+  held_ = {};
+  return to_half_in(workspace_, x, stream);
+}
 Result<kernels::HalfRows> Matmul::to_half_hidden(Matrix x, Stream stream) { return to_half_in(hidden_, x, stream); }
 
-Result<Activations> Matmul::quantize(Matrix x, Stream stream) { return quantize_in(workspace_, x, stream); }
-Result<Activations> Matmul::quantize_hidden(Matrix x, Stream stream) { return quantize_in(hidden_, x, stream); }
+bool Matmul::takes_matvec(std::span<const MatmulParams> jobs) const {
+  return std::all_of(jobs.begin(), jobs.end(), [](const MatmulParams& p) {
+    return p.n_head == 1 && p.x.rows <= kernels::kMatvecMost && (as_int8(p) || kernels::matvec_float_takes(p));
+  });
+}
+
+bool Matmul::takes_gate_up(std::span<const MatmulParams> jobs) const {
+  return jobs.size() == 2 && jobs[0].x.rows <= 2 && as_int8(jobs[0]) && as_int8(jobs[1]) &&
+         jobs[0].w.type == jobs[1].w.type && jobs[0].w.cols == jobs[1].w.cols && jobs[0].n_out == jobs[1].n_out &&
+         jobs[0].n_head == 1 && jobs[1].n_head == 1 && jobs[0].bias == nullptr && jobs[1].bias == nullptr;
+}
+
+Status Matmul::run_gate_up(std::span<const MatmulParams> jobs, Stream stream) {
+  DSR1_TRY(const Activations a, quantize(jobs[0].x, stream));
+  return kernels::launch_matvec_gate_up(jobs[0], jobs[1], a, stream);
+}
+
+Status Matmul::run_blas(std::span<const MatmulParams> jobs, bool bf16, Stream stream) {
+  if (std::none_of(jobs.begin(), jobs.end(), [&](const MatmulParams& p) { return by_library(p, bf16); })) return {};
+  const Matrix x = jobs[0].x;
+  kernels::HalfRows h;
+  if (bf16) {
+    held_ = {};
+    h = {workspace_.as<uint16_t>(), nullptr, kernels::half_stride(x.cols), x.rows, x.cols};
+    DSR1_CHECK(static_cast<size_t>(kernels::half_rows_bytes(x.rows, x.cols)) <= workspace_.size(),
+               "more activations than the backend was planned for");
+    DSR1_TRY_STATUS(kernels::launch_to_bf16(x, h, stream));
+  } else {
+    DSR1_TRY(h, to_half(x, stream));
+  }
+  for (const MatmulParams& p : jobs) {
+    if (!by_library(p, bf16)) continue;
+    const auto* w = p.w.data + p.first_row * p.w.row_bytes;
+    DSR1_TRY_STATUS(
+        blas_->run({w, h.data, p.out.data, bf16, x.rows, p.n_out, x.cols, p.w.row_bytes / 2, h.stride, p.out.stride}));
+    if (h.scale == nullptr && p.bias == nullptr) continue;
+    Matrix out = p.out;
+    out.cols = p.n_out;
+    DSR1_TRY_STATUS(kernels::launch_scale_rows(out, h.scale, p.bias, stream));
+  }
+  return {};
+}
 
 Status Matmul::run(std::span<const MatmulParams> jobs, Stream stream) {
   const Matrix x = jobs[0].x;
-  auto on_tensor_cores = [&](const MatmulParams& p) {
-    return x.rows > kernels::kMatvecMost && kernels::gemm_declines(p) == nullptr &&
-           p.w.type != static_cast<uint32_t>(DType::kF32);
-  };
-  auto as_int8 = [&](const MatmulParams& p) {
-    return !on_tensor_cores(p) && kernels::is_quantized(p.w.type) && p.x_head_stride % 32 == 0 && x.cols % 32 == 0;
+  DSR1_TRY_STATUS(run_blas(jobs, false, stream));
+  DSR1_TRY_STATUS(run_blas(jobs, true, stream));
+  auto by_tile = [](const MatmulParams& p) {
+    return on_tensor_cores(p) && !by_library(p, false) && !by_library(p, true);
   };
   // One workspace: what is made for the first kind of jobs is used up before the second kind's.
-  if (std::any_of(jobs.begin(), jobs.end(), on_tensor_cores)) {
+  if (std::any_of(jobs.begin(), jobs.end(), by_tile)) {
     DSR1_TRY(const kernels::HalfRows h, to_half(x, stream));
     for (const MatmulParams& p : jobs)
-      if (on_tensor_cores(p)) DSR1_TRY_STATUS(kernels::launch_gemm(p, h, stream));
+      if (by_tile(p)) DSR1_TRY_STATUS(kernels::launch_gemm(p, h, stream));
   }
   if (std::any_of(jobs.begin(), jobs.end(), as_int8)) {
     DSR1_TRY(const Activations a, quantize(x, stream));
-    for (const MatmulParams& p : jobs)
-      if (as_int8(p)) DSR1_TRY_STATUS(kernels::launch_matvec_int8(p, a, stream));
+    DSR1_TRY_STATUS(in_groups(jobs, as_int8, [&](std::span<const MatmulParams> group) {
+      return kernels::launch_matvec_int8(group, a, stream);
+    }));
   }
+  auto rest = [](const MatmulParams& p) { return !on_tensor_cores(p) && !as_int8(p); };
+  auto as_float = [&](const MatmulParams& p) { return rest(p) && kernels::matvec_float_takes(p); };
+  DSR1_TRY_STATUS(in_groups(jobs, as_float, [&](std::span<const MatmulParams> group) {
+    return kernels::launch_matvec_float(group, stream);
+  }));
   for (const MatmulParams& p : jobs) {
-    if (on_tensor_cores(p) || as_int8(p)) continue;
-    DSR1_TRY_STATUS(kernels::matvec_float_takes(p) ? kernels::launch_matvec_float(p, stream)
-                                                   : kernels::launch_matmul_decode(p, stream));
+    if (rest(p) && !as_float(p)) DSR1_TRY_STATUS(kernels::launch_matmul_decode(p, stream));
+    if (overlap(p.out, held_)) held_ = {};
   }
   return {};
 }

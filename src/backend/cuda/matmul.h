@@ -16,13 +16,25 @@ namespace dsr1::backend::cuda {
 class Matmul {
  public:
   static size_t bytes_for(const ops::Limits& limits);
-  static Result<Matmul> make(const ops::Limits& limits);
+  static Result<Matmul> make(const ops::Limits& limits, Stream stream);
 
   // All jobs share x (params.x); rows decide: up to kMatvecMost read each weight once with int8 or float activations,
-  // more go through tensor cores. F32 weights (routers) always meet float activations.
+  // more go through tensor cores, F16 and BF16 from kBlasRows on through the vendor's library. F32 weights (routers)
+  // always meet float activations.
+  static constexpr int kBlasRows = 64;
   Status run(std::span<const kernels::MatmulParams> jobs, Stream stream);
+  // Whether run() would take matvec forms for all of them: then their sums can be joined with what follows.
+  bool takes_matvec(std::span<const kernels::MatmulParams> jobs) const;
+  // gate.out = silu(Gate x) * Up x where takes_gate_up.
+  bool takes_gate_up(std::span<const kernels::MatmulParams> jobs) const;
+  Status run_gate_up(std::span<const kernels::MatmulParams> jobs, Stream stream);
 
-  // x as int8 in the workspace, for kernels that take it from there.
+  // Rows that may be kept as int8 by whoever computes them: none where no quantized matrix was met yet.
+  kernels::Activations prepare(kernels::Matrix x);
+  // What quantize() may return again; anything that writes activations ends that.
+  void forget() { held_ = {}; }
+
+  // x as int8 in the workspace, for kernels that take it from there; once for one x, until forget().
   Result<kernels::Activations> quantize(kernels::Matrix x, Stream stream);
   // A second workspace, of limits.max_rows * n_expert_used rows of n_ff_exp.
   Result<kernels::Activations> quantize_hidden(kernels::Matrix x, Stream stream);
@@ -31,10 +43,14 @@ class Matmul {
   Result<kernels::HalfRows> to_half_hidden(kernels::Matrix x, Stream stream);
 
  private:
-  static Result<kernels::Activations> quantize_in(const Memory& memory, kernels::Matrix x, Stream stream);
   static Result<kernels::HalfRows> to_half_in(const Memory& memory, kernels::Matrix x, Stream stream);
 
+  Status run_blas(std::span<const kernels::MatmulParams> jobs, bool bf16, Stream stream);
+
+  std::unique_ptr<Blas> blas_;
   Memory workspace_, hidden_;
+  kernels::Matrix held_;  // whose int8 form the workspace holds
+  bool met_quantized_ = false;
 };
 
 }  // namespace dsr1::backend::cuda

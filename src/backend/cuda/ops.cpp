@@ -76,7 +76,7 @@ class CudaOps final : public ops::Ops {
   Status reserve(const ops::HostExperts& host) override {
     DSR1_TRY(stream_, make_stream());
     DSR1_TRY(pass_, PassRows::make(limits_.max_rows, limits_.n_layer));
-    DSR1_TRY(matmul_, Matmul::make(limits_));
+    DSR1_TRY(matmul_, Matmul::make(limits_, stream_));
     DSR1_TRY(moe_, Moe::make(limits_));
     DSR1_TRY(attention_, Attention::make(limits_, facts_.n_multiprocessors));
     DSR1_TRY(host_, HostExperts::make(limits_, host));
@@ -169,6 +169,7 @@ class CudaOps final : public ops::Ops {
   // two of them (tokens, positions, caches) lies in device memory. The first one runs op by op: what is allocated once
   // is allocated then. With experts on the host every layer waits for it: nothing is recorded.
   bool begin_pass(const Batch& batch, bool repeats) override {
+    settle();
     note(pass_.upload(batch, stream_));
     in_pass_ = true;
     const bool single = std::all_of(batch.segments.begin(), batch.segments.end(),
@@ -210,19 +211,23 @@ class CudaOps final : public ops::Ops {
 
   void rms_norm(Mat x, const float* w, int64_t n, float eps, Mat out) override {
     settle();
-    note(kernels::launch_rms_norm({matrix(x), w, static_cast<int32_t>(n), eps, matrix(out)}, stream_));
+    // Whole rows are what matrices meet next.
+    const kernels::Activations int8 = n == x.cols ? matmul_.prepare(matrix(out)) : kernels::Activations{};
+    note(kernels::launch_rms_norm({matrix(x), w, static_cast<int32_t>(n), eps, matrix(out), int8}, stream_));
   }
 
+  // Few rows: queued with the next op, which may be joined to it (SwiGLU, a residual's addition).
   void linear(Mat x, std::span<const Linear> jobs) override {
+    DSR1_CHECK(jobs.size() <= kMostJobs, "more matrices than one call takes");
+    run_waiting();
     settle_before({x});
     for (const Linear& j : jobs) settle_before({j.out});
-    DSR1_CHECK(jobs.size() <= kMostJobs, "more matrices than one call takes");
-    kernels::MatmulParams params[kMostJobs];
-    for (size_t i = 0; i < jobs.size(); ++i) {
-      params[i] = {.w = weight_view(*jobs[i].weight), .x = matrix(x), .bias = jobs[i].bias, .out = matrix(jobs[i].out)};
-      params[i].n_out = params[i].w.rows;
+    for (const Linear& j : jobs) {
+      kernels::MatmulParams p{.w = weight_view(*j.weight), .x = matrix(x), .bias = j.bias, .out = matrix(j.out)};
+      p.n_out = p.w.rows;
+      waiting_[n_waiting_++] = p;
     }
-    note(matmul_.run(std::span(params, jobs.size()), stream_));
+    if (!matmul_.takes_matvec(waiting())) run_waiting();
   }
 
   void linear_heads(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
@@ -302,6 +307,7 @@ class CudaOps final : public ops::Ops {
         p.scale = scale;
         p.first = begin == 0;
         p.last = begin + n == n_keys;
+        p.halves = segment.kv[layer].k_type != DType::kF32;
         note(kernels::launch_expanded_attention(p, stream_));
       }
       first_row += segment.n_rows;
@@ -310,14 +316,23 @@ class CudaOps final : public ops::Ops {
   }
 
   void route(Mat logits, const float* bias, const ops::RouterParams& r, int32_t* ids, Mat weights) override {
-    settle();
+    run_waiting();
+    settle_before({logits});
     note(kernels::launch_route({matrix(logits), bias, r.gating == ops::Gating::kSigmoid, r.normalize, r.n_expert,
                                 r.n_expert_used, r.n_group, r.n_group_used, r.scale, ids, matrix(weights)},
                                stream_));
   }
 
   void swiglu(Mat gate, Mat up, Mat out) override {
+    const auto jobs = waiting();
+    if (jobs.size() == 2 && jobs[0].out.data == gate.data && jobs[1].out.data == up.data && gate.data == out.data &&
+        matmul_.takes_gate_up(jobs)) {
+      n_waiting_ = 0;
+      return note(matmul_.run_gate_up(jobs, stream_));
+    }
+    run_waiting();
     settle_before({gate, up, out});
+    matmul_.forget();
     note(kernels::launch_swiglu(matrix(gate), matrix(up), matrix(out), stream_));
   }
   void copy_rows(Mat x, std::span<const int32_t> rows, Mat out) override {
@@ -331,13 +346,21 @@ class CudaOps final : public ops::Ops {
         kernels::launch_copy_heads(matrix(x), x_stride, matrix(out), out_stride, n_head, static_cast<int>(n), stream_));
   }
   void add(Mat a, Mat b, Mat out) override {
+    if (n_waiting_ == 1 && waiting_[0].out.data == b.data && waiting_[0].out.rows == b.rows &&
+        waiting_[0].out.cols == b.cols && !(host_.pending() && (host_.touches(a) || host_.touches(b)))) {
+      waiting_[0].add = matrix(a);
+      waiting_[0].sum = matrix(out);
+    }
+    const bool joined = n_waiting_ == 1 && waiting_[0].sum.data != nullptr;
     settle();
+    if (joined) return;
     note(kernels::launch_add(matrix(a), matrix(b), matrix(out), stream_));
   }
 
   void moe_ffn(Mat x, const ops::ExpertWeights& experts, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
-    settle();
+    run_waiting();
+    if (host_.pending()) settle();
     if (experts.on_host && !host_.streams(experts, x.rows))
       return note(host_.send(experts, x, ids, weights, out, stream_));
     kernels::MoeFfnParams p{{},
@@ -372,9 +395,18 @@ class CudaOps final : public ops::Ops {
 
   size_t ints_bytes() const { return static_cast<size_t>(limits_.max_rows) * sizeof(int32_t); }
 
-  // Experts on the host write their result when the next op that may touch it comes.
+  std::span<const kernels::MatmulParams> waiting() const { return {waiting_, n_waiting_}; }
+  void run_waiting() {
+    const auto jobs = waiting();
+    n_waiting_ = 0;
+    if (!jobs.empty()) note(matmul_.run(jobs, stream_));
+  }
+  // Before an op: products that wait are queued; experts on the host write their result; what is held as int8 may
+  // change.
   void settle() {
+    run_waiting();
     if (host_.pending()) note(host_.settle(stream_));
+    matmul_.forget();
   }
   void settle_before(std::initializer_list<Mat> touched) {
     if (!host_.pending()) return;
@@ -458,6 +490,8 @@ class CudaOps final : public ops::Ops {
   HostExperts host_;
   Sampler sampler_;
   WeightLoader loader_;
+  kernels::MatmulParams waiting_[kMostJobs];  // of the last linear()
+  size_t n_waiting_ = 0;
   bool in_pass_ = false;
   std::array<Recording, kMostRecordedRows> recordings_;
   Recording* recording_ = nullptr;  // being recorded

@@ -83,4 +83,21 @@ class Event {
   virtual Result<double> seconds_since(Event& earlier) = 0;  // both have passed
 };
 
+// Large products of 16-bit floats by the vendor's library (cuBLAS; the emulator multiplies them one by one):
+// out[r][o] = sum over k of x[r][k] * w[o][k], sums in F32. Strides in elements.
+struct BlasGemm {
+  const void *w, *x;
+  float* out;
+  bool bf16;  // else F16
+  int64_t rows, n_out, n_in, w_stride, x_stride, out_stride;
+};
+class Blas {
+ public:
+  static size_t workspace_bytes();
+  // Queues on `stream`.
+  static Result<std::unique_ptr<Blas>> make(Stream stream);
+  virtual ~Blas() = default;
+  virtual Status run(const BlasGemm& g) = 0;
+};
+
 }  // namespace dsr1::backend::cuda
