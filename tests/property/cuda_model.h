@@ -27,6 +27,14 @@ inline runtime::EngineOptions on_device(int batch, DType cache, [[maybe_unused]]
   return o;
 }
 
+// The same on the reference backend.
+inline runtime::EngineOptions reference(int batch, DType cache) {
+  runtime::EngineOptions o = on_device(batch, cache);
+  o.make_ops = nullptr;
+  o.device = "ref";
+  return o;
+}
+
 inline Result<std::unique_ptr<ops::Ops>> device_ops(const ops::Limits& limits) {
 #if defined(DSR1_TEST_ON_DEVICE)
   return backend::make_cuda(0, limits);

@@ -5,15 +5,6 @@
 namespace dsr1::test {
 namespace {
 
-using runtime::EngineOptions;
-
-EngineOptions reference(int batch, DType cache) {
-  EngineOptions o = on_device(batch, cache);
-  o.make_ops = nullptr;
-  o.device = "ref";
-  return o;
-}
-
 class OnTheDevice : public testing::TestWithParam<const char*> {
   void SetUp() override {
     if (const std::string why = no_device(); !why.empty()) GTEST_SKIP() << why;
