@@ -26,7 +26,8 @@ DSR1_DEVICE void load_floats(simt::Half (&to)[Tr::kKeys][kRow], const float* row
     const int key = i / pairs, c = i % pairs * 2;
     const float* from = rows + key * stride + c;
     const bool there = key < valid && c < dim;
-    *reinterpret_cast<uint32_t*>(&to[key][c]) = there ? pack_halves(from[0], c + 1 < dim ? from[1] : 0.0f) : 0;
+    auto* word = reinterpret_cast<uint32_t*>(&to[key][c]);
+    *word = there ? pack_halves(from[0], c + 1 < dim ? from[1] : 0.0f) : 0;
   }
 }
 
