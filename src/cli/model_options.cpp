@@ -97,16 +97,16 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
     return Error(ErrorCode::kUsage, std::string(option) + ": " + parsed.error().message);
   };
   if (!cpu_mask.empty()) {
-    DSR1_TRY(o.placement.cpus, cpus("--cpu-mask", parse_cpu_mask(cpu_mask)));
+    DSR1_TRY(o.cpu_placement.cpus, cpus("--cpu-mask", parse_cpu_mask(cpu_mask)));
   }
   if (!cpu_range.empty()) {
-    DSR1_TRY(o.placement.cpus, cpus("--cpu-range", parse_cpu_list(cpu_range)));
+    DSR1_TRY(o.cpu_placement.cpus, cpus("--cpu-range", parse_cpu_list(cpu_range)));
   }
-  o.placement.strict = cpu_strict == "1";
-  o.placement.numa = numa == "distribute" ? Numa::kDistribute
-                     : numa == "isolate"  ? Numa::kIsolate
-                     : numa == "numactl"  ? Numa::kNumactl
-                                          : Numa::kOff;
+  o.cpu_placement.strict = cpu_strict == "1";
+  o.cpu_placement.numa = numa == "distribute" ? Numa::kDistribute
+                         : numa == "isolate"  ? Numa::kIsolate
+                         : numa == "numactl"  ? Numa::kNumactl
+                                              : Numa::kOff;
   o.n_threads = n_threads;
   o.n_ctx = n_ctx;
   o.n_batch = std::min(n_batch, n_ubatch);

@@ -175,7 +175,7 @@ Result<std::unique_ptr<ops::Ops>> Engine::Impl::make_backend(const Device& devic
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const EngineOptions& o,
                                              const ProgressFn& progress) {
   DSR1_TRY(const Device device, parse_device(o));
-  DSR1_TRY_STATUS(place_process(o.placement));
+  DSR1_TRY_STATUS(place_process(o.cpu_placement));
   auto impl = std::make_unique<Impl>();
   DSR1_TRY_STATUS(impl->load(path, o, true));
   const model::ModelConfig& c = impl->model->config();

@@ -30,7 +30,7 @@ struct EngineOptions {
   std::string device = "auto";          // auto cpu cuda cuda:N ref
   std::string cpu_isa = "auto";         // a level of `cli.md`, pinned
   int n_threads = 0;                    // 0: default_threads()
-  CpuPlacement placement;               // of the process, before anything is opened
+  CpuPlacement cpu_placement;           // of the process, before anything is opened
   int64_t n_ctx = 0;                    // 0: the model's, at most 32768, at most what fits beside the weights
   int n_batch = 512;                    // rows of one forward pass
   std::optional<DType> type_k, type_v;  // default f16; f32 on the reference device
