@@ -198,8 +198,12 @@ void BenchCommand::predict(runtime::MachineRates rates, const runtime::Bench& be
   if ((t.n_prompt > 0 && t.n_gen > 0) || (t.n_prompt > 0 && t.n_depth > 0)) return;  // neither one thing nor the other
   const double then = rates.read_median(), now = runtime::median(row->probes.read_bytes_per_s);
   double scale = then > 0 && now > 0 ? now / then : 1;
-  if (!row->probes.rehearsed_token_s.empty()) {
-    const double slower = runtime::median(row->probes.rehearsed_token_s) / rates.token_s;
+  if (row->probes.rehearsed_token_s.size() > 1) {
+    // A repetition lies between two of the probes: what it can expect is their mean.
+    const std::vector<double>& probes = row->probes.rehearsed_token_s;
+    std::vector<double> expected;
+    for (size_t r = 0; r + 1 < probes.size(); ++r) expected.push_back((probes[r] + probes[r + 1]) / 2);
+    const double slower = runtime::median(expected) / rates.token_s;
     for (double* s : {&rates.token_s, &rates.token_s_per_key, &rates.prompt_s, &rates.prompt_s_per_key}) *s *= slower;
     scale = 1;
   }

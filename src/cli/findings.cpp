@@ -10,6 +10,7 @@
 #include "dsr1/backend/probe.h"
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/runtime/engine.h"
+#include "dsr1/runtime/limits.h"
 #include "dsr1/runtime/machine.h"
 #include "paths.h"
 #include "terminal.h"
@@ -53,6 +54,39 @@ void probe_cpu(std::vector<Finding>* out) {
                   int8.per_second > 0 ? "" : "a processor with AVX2 or ARM dot products is many times faster"});
 }
 
+// Where models lie if there are any, for that is the disk that counts; else the program's.
+std::filesystem::path largest_file() {
+  std::error_code ec;
+  std::filesystem::path largest = std::filesystem::read_symlink("/proc/self/exe", ec);
+  uint64_t bytes = ec ? 0 : std::filesystem::file_size(largest, ec);
+  for (const auto& dirs : {bundled_model_dirs(), user_model_dirs()})
+    for (const auto& dir : dirs)
+      for (auto it = std::filesystem::recursive_directory_iterator(dir, ec);
+           !ec && it != std::filesystem::recursive_directory_iterator(); it.increment(ec)) {
+        std::error_code unreadable;
+        if (!it->is_regular_file(unreadable) || it->file_size(unreadable) <= bytes || unreadable) continue;
+        largest = it->path();
+        bytes = it->file_size(unreadable);
+      }
+  return largest;
+}
+
+void probe_disk(std::vector<Finding>* out) {
+  constexpr int kInFlight = 8;
+  std::error_code ec;
+  const auto file = largest_file();
+  const uint64_t bytes = std::filesystem::file_size(file, ec);
+  const double rate = ec ? 0 : runtime::disk_read_rate(file, 0, bytes, kInFlight);
+  if (rate <= 0) {
+    out->push_back({"disk", false, "its rate could not be measured (no O_DIRECT at " + file.string() + ")",
+                    "dsr1 fit measures the disk that a model lies on"});
+    return;
+  }
+  const bool slow = rate < 0.3e9;
+  out->push_back({"disk", !slow, "reads " + fixed(rate / 1e9, 2) + " GB/s past the cache (" + file.string() + ")",
+                  slow ? "models load slowly from here: an SSD reads 0.5 to 7 GB/s" : ""});
+}
+
 }  // namespace
 
 std::vector<Finding> examine_machine(bool measure) {
@@ -82,20 +116,15 @@ std::vector<Finding> examine_machine(bool measure) {
   out.push_back({"memory", !small,
                  available == 0 ? "unknown" : gib(available) + " for a model now (cgroup limits counted)",
                  small ? "close programs, or raise the container's limit (memory.max)" : ""});
+  if (const auto limit = runtime::cgroup_memory_limit())
+    out.push_back({"cgroup", true, "this process and its kin may use " + gib(*limit) + " in all", ""});
+  else out.push_back({"cgroup", true, "no memory limit", ""});
   if (measure) probe_cpu(&out);
-  if (measure) {
-    std::error_code ec;
-    const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-    const double rate = ec ? 0 : runtime::disk_read_rate(self, 0, std::filesystem::file_size(self, ec));
-    out.push_back({"disk", rate > 0,
-                   rate > 0 ? "reads " + fixed(rate / 1e9, 2) + " GB/s past the cache (at " + self.string() + ")"
-                            : "its rate could not be measured (no O_DIRECT here)",
-                   rate > 0 && rate < 0.3e9 ? "models load slowly from here: an SSD reads 0.5 to 7 GB/s" : ""});
-  }
+  if (measure) probe_disk(&out);
 
   std::string why;
-  const auto gpus = runtime::read_gpus(&why);
   const backend::CudaInfo cuda = backend::cuda_info();
+  const auto gpus = runtime::read_gpus(&why);
   if (gpus.empty()) {
     out.push_back({"GPU", true, "none: " + why, "with an NVIDIA card: install its driver, then nvidia-smi shows it"});
   }
@@ -104,6 +133,10 @@ std::vector<Finding> examine_machine(bool measure) {
         {"GPU", cuda.problem.empty(),
          g.name + ", driver " + g.driver + (g.memory_free.value ? ", " + gib(*g.memory_free.value) + " free" : ""),
          cuda.problem.empty() ? "" : cuda.problem + "; CUDA 13 needs compute capability 7.5 or newer"});
+
+  out.push_back({"toolkit", cuda.built || gpus.empty(),
+                 cuda.built ? "CUDA " + cuda.runtime + " is in this build" : "this build has no CUDA in it",
+                 cuda.built || gpus.empty() ? "" : "build the preset cuda (CUDA Toolkit 13) to use the GPU"});
 
   const std::string locale = locale_name();
   std::string upper = locale;

@@ -77,7 +77,9 @@ class FitCommand final : public Command {
   int64_t n_prompt_ = 512;
   bool fresh_ = false, no_probe_ = false, list_ = false, json_ = false;
   std::optional<std::string> path_;  // of a model that is here
-  // Held while the free memory is asked for, as loading holds it by then.
+  // Held while the free memory is asked for, as loading holds them by then.
+  std::optional<io::ModelFile> file_;
+  std::unique_ptr<model::Model> model_;
   std::optional<Result<text::Tokenizer>> tokenizer_;
   std::string past_, long_context_;
 };
@@ -97,15 +99,16 @@ Result<runtime::ModelFacts> FitCommand::facts(const std::string& name) {
     return runtime::family_facts(*known.member, known.quant);
   }
   path_ = *path;
-  DSR1_TRY(const io::ModelFile file, io::ModelFile::open(*path, {.allow_truncated = true, .use_mmap = true}));
+  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(*path, {.allow_truncated = true}));
+  const io::ModelFile& file = file_.emplace(std::move(opened));
   if (!file.gaps().empty())
     log_warn(std::to_string(file.gaps().size()) + " part(s) of the tensor data are not there (" + file.gaps().front() +
              "); sizes come from the header");
-  DSR1_TRY(const auto model,
+  DSR1_TRY(model_,
            model::Model::load(
                file, {.expert_groups = options_.expert_groups != "off", .load_mtp = false, .require_data = false}));
   tokenizer_.emplace(runtime::load_tokenizer(file));
-  return runtime::facts_of(file, *model, false);
+  return runtime::facts_of(file, *model_, false);
 }
 
 Status FitCommand::run() {
@@ -136,20 +139,18 @@ Status FitCommand::run() {
   request.plan.type_k = engine.type_k.value_or(DType::kF16);
   request.plan.type_v = model.config.is_mla() ? request.plan.type_k : engine.type_v.value_or(request.plan.type_k);
   const int n_threads = engine.n_threads > 0 ? engine.n_threads : default_threads();
-  {
-    // The very workspace that loading would take; memory that nobody touches costs nothing.
-    DSR1_TRY(const auto ops,
-             backend::make_cpu(
-                 engine.cpu_isa, n_threads,
-                 model::limits_of(model.config, runtime::most_context(model.config, engine.n_ctx), engine.n_batch)));
-    request.plan.workspace = ops->workspace_bytes();
-  }
+  // The very workspace that loading would take; memory that nobody touches costs nothing.
+  DSR1_TRY(auto ops, backend::make_cpu(engine.cpu_isa, n_threads,
+                                       model::limits_of(model.config, runtime::most_context(model.config, engine.n_ctx),
+                                                        engine.n_batch)));
+  request.plan.workspace = ops->workspace_bytes();
   runtime::Machine machine;
   if (!words.empty()) {
     DSR1_TRY(machine, runtime::parse_what_if(words));
   } else {
     machine.ram = runtime::available_memory();
   }
+  ops.reset();  // its threads would disturb the probe
   Fit fit = runtime::fit_model(model, machine, request);
   if (words.empty()) DSR1_TRY_STATUS(predict(&fit, path_.value_or("")));
   Output::get().write(json_ ? runtime::fit_json(fit).dump(2) + "\n" : text(fit));

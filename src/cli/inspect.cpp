@@ -108,7 +108,7 @@ class InspectCommand final : public Command {
   Status run() override {
     DSR1_TRY(const auto typed, one_model(flag_, positional_));
     DSR1_TRY(const std::string path, resolve_model(typed, false));
-    DSR1_TRY(const io::ModelFile file, io::ModelFile::open(path, {.allow_truncated = true, .use_mmap = true}));
+    DSR1_TRY(const io::ModelFile file, io::ModelFile::open(path, {.allow_truncated = true}));
     const auto model = model::Model::load(file, {.expert_groups = true, .load_mtp = false, .require_data = false});
     const auto tokenizer = runtime::load_tokenizer(file);
     const TemplateReport chat = report_template(file);

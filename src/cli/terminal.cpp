@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "output.h"
 
@@ -49,6 +50,7 @@ ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), enabled_
 
 void ProgressBar::update(int64_t done, int64_t total, std::string_view note) {
   const auto now = Clock::now();
+  if (done == 0 && !std::exchange(begun_, true)) start_ = now;
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   if (!enabled_ || total <= 0 || elapsed < 0.5 || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;

@@ -26,6 +26,7 @@ class ProgressBar {
   ~ProgressBar() { clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
+  // The first call with done = 0 restarts the clock of the time left: what came before was other work.
   void update(int64_t done, int64_t total, std::string_view note = {});
   void clear();
 
@@ -33,7 +34,7 @@ class ProgressBar {
   using Clock = std::chrono::steady_clock;
   std::string label_;
   Clock::time_point start_ = Clock::now(), last_{};
-  bool enabled_, drawn_ = false;
+  bool enabled_, drawn_ = false, begun_ = false;
 };
 
 }  // namespace dsr1::cli

@@ -142,7 +142,7 @@ class DetokenizeCommand final : public Command {
 
 Result<text::Tokenizer> open_vocabulary(const std::optional<std::string>& model) {
   DSR1_TRY(const std::string path, resolve_model(model, false));
-  DSR1_TRY(const io::ModelFile file, io::ModelFile::open(path, {.allow_truncated = true, .use_mmap = true}));
+  DSR1_TRY(const io::ModelFile file, io::ModelFile::open(path, {.allow_truncated = true}));
   return runtime::load_tokenizer(file);
 }
 

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <limits>
 
-#include "dsr1/io/bulk_read.h"
 #include "fault_guard.h"
 
 namespace dsr1::io {
@@ -78,7 +77,7 @@ Status read_exactly(int fd, std::byte* out, uint64_t size, const std::filesystem
 
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::filesystem::path& path, Mode mode, const BytesReadFn& on_read) {
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   Descriptor d;
   DSR1_TRY(uint64_t size, open_regular(path, &d));
   if (size == 0) return file_error(path, ErrorCode::kModel, "is empty (0 bytes): a failed download, get it again");
@@ -86,40 +85,30 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path, Mode mode
     return file_error(path, ErrorCode::kModel, "claims " + std::to_string(size) + " bytes, too large to map");
   }
   MappedFile f;
-  if (mode == Mode::kRead) {
-    DSR1_TRY(f.buffer_, Buffer::allocate(size, "reading " + path.string()));
-    const ReadRange all[] = {{0, size, f.buffer_.data()}};
-    DSR1_TRY_STATUS(bulk_read(path, all, on_read));
-    f.bytes_ = {f.buffer_.data(), size};
-    return f;
-  }
   void* p = mmap(nullptr, size, PROT_READ, MAP_SHARED, d.fd, 0);
   if (p == MAP_FAILED) {
     ErrorCode code = errno == ENOMEM ? ErrorCode::kDoesNotFit : ErrorCode::kRuntime;
     return file_error(path, code, std::string("cannot be mapped (") + std::strerror(errno) + "); try --no-mmap");
   }
   f.bytes_ = {static_cast<const std::byte*>(p), size};
-  f.mapped_ = true;
   f.fault_slot_ = guard_mapping(f.bytes_.data(), size, path.string());
   return f;
 }
 
 MappedFile::~MappedFile() {
-  if (!mapped_) return;
+  if (bytes_.empty()) return;
   unguard_mapping(fault_slot_);
   munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 MappedFile& MappedFile::operator=(MappedFile&& o) noexcept {
   std::swap(bytes_, o.bytes_);
-  std::swap(mapped_, o.mapped_);
   std::swap(fault_slot_, o.fault_slot_);
-  std::swap(buffer_, o.buffer_);
   return *this;
 }
 
 void MappedFile::advise(uint64_t offset, uint64_t length, int advice) const {
-  if (!mapped_ || offset >= bytes_.size()) return;
+  if (offset >= bytes_.size()) return;
   length = std::min<uint64_t>(length, bytes_.size() - offset);
   auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   uint64_t slack = offset % page;  // a mapping starts on a page, madvise wants one too

@@ -1,7 +1,9 @@
 #include "dsr1/io/model_file.h"
 
+#include <algorithm>
 #include <optional>
 
+#include "dsr1/io/bulk_read.h"
 #include "dsr1/io/byte_reader.h"
 #include "open_gguf.h"
 #include "open_safetensors.h"
@@ -72,6 +74,74 @@ Status ModelFile::index_tensors() {
                                         files_[tensors_[it->second].file].path.string() + " and in " +
                                         files_[tensors_[i].file].path.string());
   }
+  return {};
+}
+
+namespace {
+
+uint64_t scale_bytes(const TensorView& v) {
+  constexpr int64_t kBlock = 128;  // of FP8's scales, both ways (specification 2.4)
+  const auto blocks = [](int64_t n) { return static_cast<uint64_t>((n + kBlock - 1) / kBlock); };
+  return v.scale_inv == nullptr ? 0 : blocks(v.rows()) * blocks(v.cols()) * sizeof(float);
+}
+
+}  // namespace
+
+Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress) {
+  // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.
+  constexpr uint64_t kBoundary = 4096;
+  std::vector<std::vector<ReadRange>> ranges(files_.size());
+  const auto file_of = [&](const std::byte* p) {
+    size_t i = 0;
+    while (p < mappings_[i].bytes().data() || p >= mappings_[i].bytes().data() + mappings_[i].size()) ++i;
+    return i;
+  };
+  const auto want = [&](const std::byte* p, uint64_t bytes) {
+    if (p == nullptr || bytes == 0) return;
+    const size_t i = file_of(p);
+    const auto at = static_cast<uint64_t>(p - mappings_[i].bytes().data());
+    const uint64_t begin = at / kBoundary * kBoundary,
+                   end = std::min((at + bytes + kBoundary - 1) / kBoundary * kBoundary, mappings_[i].size());
+    ranges[i].push_back({begin, end - begin, nullptr});
+  };
+  for (const TensorInfo* t : tensors) {
+    want(t->view.data, t->bytes);
+    want(t->view.scale_inv, scale_bytes(t->view));
+  }
+  uint64_t total = 0, done = 0;
+  for (auto& list : ranges) {  // neighbours become one
+    std::sort(list.begin(), list.end(), [](const ReadRange& a, const ReadRange& b) { return a.offset < b.offset; });
+    std::vector<ReadRange> joined;
+    for (const ReadRange& r : list) {
+      const uint64_t end = r.offset + r.length;
+      if (!joined.empty() && r.offset <= joined.back().offset + joined.back().length)
+        joined.back().length = std::max(joined.back().length, end - joined.back().offset);
+      else joined.push_back(r);
+    }
+    list = std::move(joined);
+    for (const ReadRange& r : list) total += r.length;
+  }
+  if (progress) progress(0, total);
+  std::vector<Buffer> copies(files_.size());
+  for (size_t i = 0; i < files_.size(); ++i) {
+    if (ranges[i].empty()) continue;
+    const uint64_t begin = ranges[i].front().offset, end = ranges[i].back().offset + ranges[i].back().length;
+    DSR1_TRY(copies[i], Buffer::allocate(end - begin, "the weights of " + files_[i].path.string()));
+    for (ReadRange& r : ranges[i]) r.to = copies[i].data() + (r.offset - begin);
+    DSR1_TRY_STATUS(bulk_read(files_[i].path, ranges[i], [&](uint64_t more) {
+      if (progress) progress(done += more, total);
+    }));
+  }
+  for (const TensorInfo* t : tensors) {
+    TensorView& v = tensors_[static_cast<size_t>(t - tensors_.data())].view;
+    for (const std::byte** p : {&v.data, &v.scale_inv}) {
+      if (*p == nullptr) continue;
+      const size_t i = file_of(*p);
+      *p =
+          copies[i].data() + (*p - mappings_[i].bytes().data() - static_cast<std::ptrdiff_t>(ranges[i].front().offset));
+    }
+  }
+  copies_ = std::move(copies);
   return {};
 }
 

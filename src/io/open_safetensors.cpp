@@ -165,10 +165,6 @@ class Collector {
     DSR1_TRY(MappedFile mapping, MappedFile::open(path));
     DSR1_TRY(SafetensorsContents contents,
              parse_safetensors(mapping.bytes(), options_.allow_truncated).context(path.string()));
-    if (!options_.use_mmap) {
-      DSR1_TRY(mapping, MappedFile::open(path, MappedFile::Mode::kRead, options_.on_read));
-      DSR1_TRY(contents, parse_safetensors(mapping.bytes(), options_.allow_truncated).context(path.string()));
-    }
     if (mapping.size() < contents.needed_size) {
       gaps.push_back(path.string() + ": truncated, has " + std::to_string(mapping.size()) + " bytes, needs " +
                      std::to_string(contents.needed_size) + ", " +

@@ -84,10 +84,13 @@ struct Group {
       if (const double x = number_at(*row, {"dsr1", "probe", "read_gb_s", "median"}); x > 0) v.push_back(x);
     return median(v);
   }
+  // Of what did the work.
   double clock() const {
     std::vector<double> v;
-    for (const Json* row : rows)
-      if (const double x = number_at(*row, {"dsr1", "cpu_clock_mhz", "median"}); x > 0) v.push_back(x);
+    for (const Json* row : rows) {
+      const char* whose = text_at(*row, {"backends"}) == "CUDA" ? "sm_clock" : "cpu_clock_mhz";
+      if (const double x = number_at(*row, {"dsr1", whose, "median"}); x > 0) v.push_back(x);
+    }
     return median(v);
   }
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "dsr1/backend/cuda.h"
 #include "dsr1/runtime/bench.h"
 #include "dsr1/runtime/stats.h"
 
@@ -36,13 +37,23 @@ Reading<Json> spread(const std::vector<double>& v, const std::string& none) {
   return j;
 }
 
+// What the first GPU told after each repetition.
+template <class T>
+Reading<Json> over_time(const BenchRow& r, Reading<T> GpuState::*what) {
+  std::vector<double> v;
+  for (const auto& sample : r.gpus)
+    if (const Reading<T>& x = sample.front().*what; x.value) v.push_back(static_cast<double>(*x.value));
+  return spread(v, (r.gpus.front().front().*what).reason);
+}
+
 int64_t ns(double seconds) { return static_cast<int64_t>(std::llround(seconds * 1e9)); }
 
 // The fields of llama-bench, in its order. What this engine has no choice about has the value that says so.
 Json common_fields(const BenchRow& r) {
   const std::vector<double> rates = r.rates();
   std::string gpus;
-  for (const GpuState& g : r.gpus) gpus += (gpus.empty() ? "" : ", ") + g.name;
+  if (!r.gpus.empty())
+    for (const GpuState& g : r.gpus.front()) gpus += (gpus.empty() ? "" : ", ") + g.name;
   Json j = Json::object();
   j.set("build_commit", r.build_commit).set("build_number", 0).set("cpu_info", r.machine.cpu).set("gpu_info", gpus);
   j.set("backends", r.backend).set("model_filename", r.model.filename).set("model_type", r.model.type);
@@ -78,13 +89,8 @@ Json own_object(const BenchRow& r) {
   j.set("median_ts", median(rates)).set("device", r.device).set("n_ctx", r.n_ctx).set("kv_bytes", r.kv_bytes);
 
   Json bytes = Json::object();
-  const auto generation_only = [&](double v) {
-    return has_gen && !has_prompt ? Reading<double>(v)
-                                  : Reading<double>::none("stated for generation alone: prompts reuse each weight");
-  };
-  set_reading(bytes, "ram", generation_only(r.ram_bytes_per_token));
-  set_reading(bytes, "vram", generation_only(0));
-  set_reading(bytes, "pcie", generation_only(0));
+  bytes.set("ram", r.on_host ? r.bytes_per_token : 0.0).set("vram", r.on_host ? 0.0 : r.bytes_per_token);
+  set_reading(bytes, "pcie", r.on_host ? Reading<double>(0.0) : Reading<double>::none("what crosses is not counted"));
   set_reading(bytes, "disk", r.disk_bytes_per_token);
   j.set("bytes_read_per_token", std::move(bytes));
   set_reading(j, "operations_per_token",
@@ -110,12 +116,18 @@ Json own_object(const BenchRow& r) {
                   r.probes.int8_how.empty() ? (has_prompt ? off : "measured for prompts") : r.probes.int8_how.c_str()));
   if (!r.probes.int8_how.empty()) probe.set("int8_how", r.probes.int8_how);
   j.set("probe", std::move(probe));
+  const char* device = "the probes are of the processor, and a GPU did the work";
   const double bandwidth = r.share_of_bandwidth(), int8 = r.share_of_int8();
   set_reading(j, "share_of_bandwidth",
               bandwidth > 0 ? Reading<double>(bandwidth)
-                            : Reading<double>::none(has_prompt ? "stated for generation alone" : off));
+                            : Reading<double>::none(!r.on_host   ? device
+                                                    : has_prompt ? "stated for generation alone"
+                                                                 : off));
   set_reading(j, "share_of_int8",
-              int8 > 0 ? Reading<double>(int8) : Reading<double>::none(has_gen ? "stated for prompts alone" : off));
+              int8 > 0 ? Reading<double>(int8)
+                       : Reading<double>::none(!r.on_host ? device
+                                               : has_gen  ? "stated for prompts alone"
+                                                          : off));
 
   std::vector<double> mhz;
   for (double hz : r.probes.clock_hz) mhz.push_back(hz / 1e6);
@@ -135,17 +147,22 @@ Json own_object(const BenchRow& r) {
 
   if (r.gpus.empty()) {
     const auto none = Reading<double>::none(r.no_gpu);
-    for (const char* key : {"sm_clock", "mem_clock", "driver", "cuda_runtime", "throttle_bits"})
+    for (const char* key :
+         {"sm_clock", "mem_clock", "driver", "cuda_runtime", "throttle_bits", "gpu_temp_c", "gpu_power_w"})
       set_reading(j, key, none);
   } else {
-    const GpuState& g = r.gpus.front();
-    set_reading(j, "sm_clock", g.sm_mhz);
-    set_reading(j, "mem_clock", g.memory_mhz);
+    const GpuState& g = r.gpus.front().front();
+    set_reading(j, "sm_clock", over_time(r, &GpuState::sm_mhz));
+    set_reading(j, "mem_clock", over_time(r, &GpuState::memory_mhz));
     j.set("driver", g.driver);
-    set_reading(j, "cuda_runtime", Reading<double>::none("the CPU did the work"));
-    set_reading(j, "throttle_bits", g.throttle_bits);
-    set_reading(j, "gpu_temp_c", g.temperature_c);
-    set_reading(j, "gpu_power_w", g.power_w);
+    set_reading(j, "cuda_runtime",
+                r.on_host ? Reading<std::string>::none("the CPU did the work") : backend::cuda_info().runtime);
+    uint64_t bits = 0;  // whatever held it back at any time
+    for (const auto& sample : r.gpus) bits |= sample.front().throttle_bits.value.value_or(0);
+    set_reading(j, "throttle_bits",
+                g.throttle_bits.value ? Reading<uint64_t>(bits) : Reading<uint64_t>::none(g.throttle_bits.reason));
+    set_reading(j, "gpu_temp_c", over_time(r, &GpuState::temperature_c));
+    set_reading(j, "gpu_power_w", over_time(r, &GpuState::power_w));
   }
   if (r.predicted_ts.empty())
     set_reading(j, "predicted_ts", Reading<double>::none("`dsr1 fit` has not probed this machine yet"));

@@ -12,6 +12,7 @@
 #include "dsr1/base/log.h"
 #include "dsr1/base/thread_pool.h"
 #include "dsr1/io/bulk_read.h"
+#include "dsr1/io/page_cache.h"
 #include "dsr1/ops/kv_rows.h"
 #include "dsr1/runtime/machine.h"
 #include "dsr1/runtime/vocab_loader.h"
@@ -51,13 +52,14 @@ struct Device {
 struct Engine::Impl {
   Impl() : tokenizer(Error(ErrorCode::kModel, "")) {}
 
-  Status load(const std::string& path, const EngineOptions& options, bool use_mmap, const ProgressFn& progress = {});
+  Status load(const std::string& path, const EngineOptions& options);
   Status make_plan(const EngineOptions& options);
   Status make_device_plan(const EngineOptions& options);
   void warn_about_paging() const;
   std::string placement_text() const;
   std::vector<const io::TensorInfo*> tensors(bool experts, bool mtp) const;
   Status read_in(std::span<const io::TensorInfo* const> wanted, const ProgressFn& progress) const;
+  Status copy(const EngineOptions& options, const ProgressFn& progress);
   static void lock(std::span<const io::TensorInfo* const> wanted);
   Status allocate();
   ops::Limits limits_for(const EngineOptions& options) const;
@@ -177,7 +179,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   DSR1_TRY(const Device device, parse_device(o));
   DSR1_TRY_STATUS(place_process(o.cpu_placement));
   auto impl = std::make_unique<Impl>();
-  DSR1_TRY_STATUS(impl->load(path, o, true));
+  DSR1_TRY_STATUS(impl->load(path, o));
   const model::ModelConfig& c = impl->model->config();
   if (impl->tokenizer && impl->tokenizer->size() > c.n_vocab) {
     return Error(ErrorCode::kModel, "the vocabulary has " + std::to_string(impl->tokenizer->size()) +
@@ -208,8 +210,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   DSR1_TRY_STATUS(std::move(settled));
 
   const bool on_device = impl->ops->places_weights();
-  if (!o.use_mmap && !on_device)
-    DSR1_TRY_STATUS(impl->load(path, o, false, progress));  // only now, that it is known to fit
+  if (!o.use_mmap && !on_device) DSR1_TRY_STATUS(impl->copy(o, progress));  // only now, that it is known to fit
   const bool paged =
       !on_device && o.use_mmap && c.is_moe() && impl->plan.available > 0 && impl->plan.total() > impl->plan.available;
   if (paged) {
@@ -227,19 +228,20 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
-Status Engine::Impl::load(const std::string& path, const EngineOptions& o, bool use_mmap, const ProgressFn& progress) {
-  io::OpenOptions how{.allow_truncated = false, .use_mmap = use_mmap};
-  int64_t done = 0, total = 0;
-  if (file)
-    for (const io::ModelFile::File& f : file->files()) total += static_cast<int64_t>(f.size);
-  if (!use_mmap && progress) {
-    how.on_read = [&](uint64_t more) { progress(done += static_cast<int64_t>(more), total); };
-  }
-  model.reset();  // its views point into the file
-  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path, how));
+Status Engine::Impl::load(const std::string& path, const EngineOptions& o) {
+  DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path));
   file.emplace(std::move(opened));
   DSR1_TRY(model, model::Model::load(*file, {.expert_groups = o.expert_groups, .load_mtp = o.load_mtp}));
   tokenizer = load_tokenizer(*file);
+  return {};
+}
+
+Status Engine::Impl::copy(const EngineOptions& o, const ProgressFn& progress) {
+  DSR1_TRY_STATUS(file->copy_to_memory(tensors(/*experts=*/true, o.load_mtp), [&](uint64_t done, uint64_t total) {
+    if (progress) progress(static_cast<int64_t>(done), static_cast<int64_t>(total));
+  }));
+  model.reset();  // its views point to where the weights were
+  DSR1_TRY(model, model::Model::load(*file, {.expert_groups = o.expert_groups, .load_mtp = o.load_mtp}));
   return {};
 }
 
@@ -357,13 +359,14 @@ Status Engine::Impl::read_in(std::span<const io::TensorInfo* const> wanted, cons
   for (const io::TensorInfo* t : wanted) {
     for (uint64_t at = 0; at < t->bytes; at += kPiece) {
       const uint64_t n = std::min(kPiece, t->bytes - at);
-      const Reading<double> held = resident_share(t->view.data + at, n);
-      if (held.value && *held.value >= 1) continue;
+      const auto held = io::resident_share(files[t->file].path, t->view.data + at, n);
+      if (held && *held >= 1) continue;
       missing[t->file].push_back({t->offset + at, n, nullptr});
       total += n;
     }
   }
   if (total < kWorthIt) return {};
+  if (progress) progress(0, static_cast<int64_t>(total));
   for (size_t i = 0; i < files.size(); ++i) {
     DSR1_TRY_STATUS(io::bulk_read(files[i].path, missing[i], [&](uint64_t more) {
       done += more;

@@ -1,6 +1,5 @@
 #include "dsr1/runtime/machine.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -158,24 +157,6 @@ MachineCounters read_machine_counters(const fs::path& root) {
   c.disk_read_bytes = read.empty() ? Reading<uint64_t>::none("no /proc/self/io")
                                    : Reading<uint64_t>(std::strtoull(read.c_str(), nullptr, 10));
   return c;
-}
-
-Reading<double> resident_share(const void* data, size_t bytes) {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(data) / page * page;
-  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes + page - 1) / page * page;
-  if (begin == end) return Reading<double>::none("nothing is mapped");
-  constexpr uintptr_t kChunkPages = 1 << 16;
-  std::vector<unsigned char> resident(kChunkPages);
-  uint64_t total = 0, there = 0;
-  for (uintptr_t p = begin; p < end; p += kChunkPages * page) {
-    const size_t n = std::min(end - p, kChunkPages * page);
-    if (mincore(reinterpret_cast<void*>(p), n, resident.data()) != 0)
-      return Reading<double>::none(std::string("mincore: ") + std::strerror(errno));
-    for (size_t i = 0; i < n / page; ++i) there += resident[i] & 1;
-    total += n / page;
-  }
-  return static_cast<double>(there) / static_cast<double>(total);
 }
 
 }  // namespace dsr1::runtime

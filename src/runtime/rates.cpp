@@ -38,21 +38,17 @@ std::string speed_key(const ModelFacts& facts, DType type_k) {
   return sha256_hex(text.str()).substr(0, 16);
 }
 
-// f until the time is up, at least twice after a pass that warms up; the median, so that an interruption does not
-// count. The memory probe runs before and between.
+// The mean of f over at least so many seconds and some passes: what a stretch of generation would see, interruptions
+// and all.
 template <class F>
-double passes(double seconds, backend::CpuProbe& probe, std::vector<double>* read, F&& f) {
-  f();
-  std::vector<double> times;
+double mean_pass(double seconds, F&& f) {
+  constexpr int kFewest = 2;
+  double sum = 0;
+  int n = 0;
   const auto begin = Clock::now();
-  do {
-    read->push_back(probe.read_bytes_per_s(seconds / 20));
-    const auto round = Clock::now();
-    do times.push_back(f());
-    while (seconds_since(round) < seconds / 5);
-  } while (seconds_since(begin) < seconds || times.size() < 2);
-  read->push_back(probe.read_bytes_per_s(seconds / 20));
-  return median(times);
+  do sum += f();
+  while (++n < kFewest || seconds_since(begin) < seconds);
+  return sum / n;
 }
 
 double matrix_call_seconds(const RateRequest& r, int n_threads) {
@@ -88,10 +84,19 @@ Status measure(const ModelFacts& facts, DType type_k, const RateRequest& r, int 
   o.n_rows = 1;
   {
     DSR1_TRY(const auto rehearsal, Rehearsal::create(facts, o));
-    rates->token_s = passes(r.seconds * 0.45, *probe, &rates->read_bytes_per_s, [&] { return rehearsal->token(0); });
-    const double far =
-        passes(r.seconds * 0.2, *probe, &rates->read_bytes_per_s, [&] { return rehearsal->token(kContext - 1); });
-    rates->token_s_per_key = std::max(0.0, far - rates->token_s) / (kContext - 1);
+    // Near and far in turn, and their ratio round by round: the machine's speed moves meanwhile. Medians of the rounds.
+    rehearsal->token(0);
+    rehearsal->token(kContext - 1);
+    std::vector<double> near, ratio;
+    const auto begin = Clock::now();
+    do {
+      rates->read_bytes_per_s.push_back(probe->read_bytes_per_s(r.seconds / 60));
+      near.push_back(mean_pass(r.seconds / 24, [&] { return rehearsal->token(0); }));
+      ratio.push_back(mean_pass(r.seconds / 24, [&] { return rehearsal->token(kContext - 1); }) / near.back());
+    } while (seconds_since(begin) < r.seconds * 0.65 || near.size() < 2);
+    rates->read_bytes_per_s.push_back(probe->read_bytes_per_s(r.seconds / 60));
+    rates->token_s = median(near);
+    rates->token_s_per_key = std::max(0.0, median(ratio) - 1) * rates->token_s / (kContext - 1);
   }
   // A chunk of a prompt: as many rows as the engine takes at once, as many layers as the time allows (a third of the
   // integer peak is taken for granted), at least four.

@@ -82,6 +82,14 @@ int layer_of(std::string_view name, std::string_view* rest) {
   return layer;
 }
 
+// "blk.7.ffn_up.17.weight" -> 17; 0 where the name has no such number.
+int64_t expert_of(std::string_view name) {
+  const size_t end = name.rfind('.'), begin = name.rfind('.', end - 1);
+  int64_t expert = 0;
+  std::from_chars(name.data() + begin + 1, name.data() + end, expert);
+  return expert;
+}
+
 // The layers that stand for all: all of them, or n evenly taken.
 std::vector<int> chosen_layers(int all, int n) {
   std::vector<int> layers;
@@ -92,9 +100,16 @@ std::vector<int> chosen_layers(int all, int n) {
 
 }  // namespace
 
+// What lies in one ring: weights filled alike. Routed experts have their own, for every token reads others of them.
+struct RingKey {
+  std::pair<std::byte, std::byte> fill;
+  bool routed = false;
+  auto operator<=>(const RingKey&) const = default;
+};
+
 struct Rehearsal::Impl {
   std::unique_ptr<ops::Ops> ops;
-  std::map<std::pair<std::byte, std::byte>, std::unique_ptr<Ring>> rings;
+  std::map<RingKey, std::unique_ptr<Ring>> rings;
   Buffer floats, cache, scratch_memory;
   std::unique_ptr<io::ModelFile> file;
   std::unique_ptr<model::Model> model;
@@ -122,12 +137,12 @@ Status Rehearsal::Impl::make_weights(const ModelFacts& facts) {
   // Which tensors there are, and how much memory each kind of fill needs.
   struct Planned {
     io::TensorInfo info;
-    bool vector = false, random = false;
+    bool vector = false, random = false, router = false, routed = false;
   };
   std::vector<Planned> planned;
-  std::map<std::pair<std::byte, std::byte>, uint64_t> ring_bytes;
+  std::map<RingKey, uint64_t> ring_bytes;
   uint64_t longest = 0;
-  int64_t widest = 1, random_floats = kTokens * config.n_embd, most_scales = 1;
+  int64_t widest = 1, router_floats = 0, most_scales = 1;
   for (const TensorFact& t : facts.tensors) {
     std::string_view rest;
     const int layer = layer_of(t.name, &rest);
@@ -142,9 +157,11 @@ Status Rehearsal::Impl::make_weights(const ModelFacts& facts) {
     // A tied table is an output matrix too, in its own type.
     if (table && t.is_output) p.info.name = "output.weight";
     p.vector = t.rows == 1;
-    p.random = (table && !t.is_output) || rest.ends_with("ffn_gate_inp.weight");
+    p.random = table && !t.is_output;
+    p.router = rest.ends_with("ffn_gate_inp.weight");
+    p.routed = t.routed;
     TensorView& v = p.info.view;
-    v.dtype = p.random || p.vector ? DType::kF32 : t.dtype;
+    v.dtype = p.random || p.router || p.vector ? DType::kF32 : t.dtype;
     if (p.vector) {
       v.n_dims = 1;
       v.dims = {t.cols, 0, 0, 0};
@@ -156,13 +173,12 @@ Status Rehearsal::Impl::make_weights(const ModelFacts& facts) {
       v.dims = {t.rows, t.cols, 0, 0};
     }
     widest = std::max(widest, t.cols);
-    if (p.random && !table) random_floats = std::max(random_floats, t.rows * t.cols);
-    if (!p.vector && !p.random) {
+    if (p.router) router_floats = std::max(router_floats, t.rows * t.cols);
+    if (!p.vector && !p.random && !p.router) {
       const auto blocks = [](int64_t n) { return (n + 127) / 128; };
       most_scales = std::max(most_scales, blocks(t.rows) * blocks(t.cols));
-      ring_bytes[fill_of(t.dtype)] += v.bytes();
-      longest = std::max<uint64_t>(
-          longest, t.routed ? v.bytes() / static_cast<uint64_t>(std::max(1, config.router.n_expert)) : v.bytes());
+      ring_bytes[{fill_of(t.dtype), t.routed}] += v.bytes();
+      longest = std::max<uint64_t>(longest, v.n_dims == 3 ? v.bytes() / static_cast<uint64_t>(v.dims[0]) : v.bytes());
     }
     planned.push_back(std::move(p));
     if (table && t.is_output) {
@@ -176,29 +192,43 @@ Status Rehearsal::Impl::make_weights(const ModelFacts& facts) {
   }
 
   const uint64_t most = std::clamp<uint64_t>(6 * backend::last_level_cache_bytes(), uint64_t{256} << 20, kMostRing);
-  for (const auto& [fill, bytes] : ring_bytes) {
+  for (const auto& [key, bytes] : ring_bytes) {
     const uint64_t size = std::max(std::min(bytes, std::max(most, kLeastRing)), longest) + 4096;
-    DSR1_TRY(rings[fill], Ring::create(size, fill.first, fill.second));
+    DSR1_TRY(rings[key], Ring::create(size, key.fill.first, key.fill.second));
   }
+  // Token t chooses the experts of set t, modulo the sets: its embedding points at their rows of the router. So experts
+  // are used evenly, as trained routers use them, and in an order that is known beforehand.
+  const int64_t n_used = std::max<int64_t>(config.router.n_expert_used, 1);
+  const int64_t n_sets = std::clamp<int64_t>(config.router.n_expert / n_used, 1, config.n_embd);
   const int64_t ones = std::max({widest, most_scales, int64_t{config.router.n_expert}});
-  DSR1_TRY(floats, Buffer::allocate(static_cast<size_t>(ones + random_floats) * sizeof(float), "the rehearsal"));
+  const int64_t table_floats = kTokens * config.n_embd;
+  DSR1_TRY(floats,
+           Buffer::allocate(static_cast<size_t>(ones + table_floats + router_floats) * sizeof(float), "the rehearsal"));
   float* one = floats.as<float>();
-  float* noise = one + ones;
+  float *table = one + ones, *router = table + table_floats;
   std::fill_n(one, ones, 1.0f);
   std::mt19937 rng(7);
   std::normal_distribution<float> normal;
-  for (int64_t i = 0; i < random_floats; ++i) noise[i] = normal(rng);
+  for (int64_t i = 0; i < table_floats; ++i) table[i] = normal(rng);
+  for (int64_t t = 0; t < kTokens; ++t) table[t * config.n_embd + t % n_sets] += 8;
+  for (int64_t e = 0; (e + 1) * config.n_embd <= router_floats && e < n_sets * n_used; ++e)
+    router[e * config.n_embd + e / n_used] = 1;
 
   std::vector<io::TensorInfo> tensors;
+  std::vector<std::pair<int64_t, size_t>> experts;  // set, index in tensors
+  const auto add_expert = [&](io::TensorInfo info, int64_t e) {
+    info.bytes = info.view.bytes();
+    experts.push_back({e / n_used, tensors.size()});
+    tensors.push_back(std::move(info));
+  };
   for (Planned& p : planned) {
     TensorView& v = p.info.view;
     if (p.vector) {
       v.data = reinterpret_cast<const std::byte*>(one);
-    } else if (p.random) {
-      v.data = reinterpret_cast<const std::byte*>(noise);
+    } else if (p.random || p.router) {
+      v.data = reinterpret_cast<const std::byte*>(p.router ? router : table);
     } else {
       v.scale_inv = v.dtype == DType::kF8_E4M3 ? reinterpret_cast<const std::byte*>(one) : nullptr;
-      Ring& ring = *rings[fill_of(v.dtype)];
       if (v.n_dims == 3) {
         // Stacked experts become single ones ("blk.0.ffn_up.17.weight"), each somewhere in the ring.
         const std::string stem = p.info.name.substr(0, p.info.name.find("_exps."));
@@ -211,18 +241,28 @@ Status Rehearsal::Impl::make_weights(const ModelFacts& facts) {
             one_expert.view = v;
             one_expert.view.n_dims = 2;
             one_expert.view.dims = {merged ? v.dims[1] / 2 : v.dims[1], v.dims[2], 0, 0};
-            one_expert.view.data = ring.take(one_expert.view.bytes());
-            one_expert.bytes = one_expert.view.bytes();
-            tensors.push_back(std::move(one_expert));
+            add_expert(std::move(one_expert), e);
             if (!merged) break;
           }
         }
         continue;
       }
-      v.data = ring.take(v.bytes());
+      if (p.routed) {
+        const int64_t e = expert_of(p.info.name);
+        add_expert(std::move(p.info), e);
+        continue;
+      }
+      v.data = rings[{fill_of(v.dtype), false}]->take(v.bytes());
     }
     p.info.bytes = v.bytes();
     tensors.push_back(std::move(p.info));
+  }
+  // In the order of their use, so that none is met again before the whole ring has been read: chance would find some in
+  // the caches, which it hardly does in the larger file.
+  std::stable_sort(experts.begin(), experts.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [set, i] : experts) {
+    TensorView& v = tensors[i].view;
+    v.data = rings[{fill_of(v.dtype), true}]->take(v.bytes());
   }
   DSR1_TRY(io::ModelFile in_memory, io::ModelFile::in_memory(std::move(tensors)));
   file = std::make_unique<io::ModelFile>(std::move(in_memory));
@@ -238,6 +278,8 @@ Status Rehearsal::Impl::make_cache() {
   const size_t v = c.is_mla() ? 0 : row_bytes(options.type_k, c.kv_v_dim()) * rows;
   const size_t places = std::clamp<size_t>(kMostRing / (k + v), 1, static_cast<size_t>(c.n_layer));
   DSR1_TRY(cache, Buffer::allocate((k + v) * places, "the rehearsal's cache"));
+  // Untouched pages are one page of zeros, which stays in the caches; 0x0404 is a small normal number in every type.
+  std::memset(cache.data(), 4, (k + v) * places);
   for (int i = 0; i < c.n_layer; ++i) {
     ops::KvLayerView l;
     l.k = cache.data() + (k + v) * (static_cast<size_t>(i) % places);
@@ -255,7 +297,7 @@ Status Rehearsal::Impl::make_cache() {
 double Rehearsal::Impl::pass(int64_t context, int64_t rows, bool prompt) {
   std::vector<int32_t> ids, positions;
   for (int64_t i = 0; i < rows; ++i) {
-    ids.push_back(static_cast<int32_t>(next_token++ * 37 % kTokens));
+    ids.push_back(static_cast<int32_t>(next_token++ % kTokens));
     positions.push_back(static_cast<int32_t>(context + i));
   }
   const ops::Segment segment[] = {

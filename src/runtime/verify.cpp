@@ -188,27 +188,38 @@ double divergence(std::span<const float> a, std::span<const float> b) {
   return kl;
 }
 
+// What the model is for, where it says how to ask: a chat model is sure of itself in a chat.
+std::vector<int32_t> question(const io::ModelFile& file, const text::Tokenizer& tokenizer) {
+  if (auto chat = file.metadata().get_string("tokenizer.chat_template"); chat && *chat) {
+    const text::ChatMessage messages[] = {{text::Role::kUser, "What is 2 + 2?"}};
+    if (const auto known = text::ChatTemplate::detect(**chat))
+      if (const auto prompt = known->render(messages)) return tokenizer.encode(prompt->segments());
+  }
+  return tokenizer.encode("The capital of France is", text::Match::kNone, true);
+}
+
 Result<VerifyCheck> check_decode(const std::string& path, const VerifyOptions& o) {
   constexpr int64_t kTokens = 8;
-  // Twice what the int8 activations of the CPU kernels cost at most on the models of the tests (docs/numerics.md).
-  constexpr double kMostDivergence = 0.05;
+  // Int8 activations cost 0.003 nats a token on trained models, some 0.1 where a router's near-tie falls the other way
+  // (docs/numerics.md); a wrong scale or position costs whole nats. The mean decides: one token may be a tie.
+  constexpr double kMostDivergence = 0.2;
   std::vector<int32_t> tokens;
   std::vector<std::vector<float>> truth;
-  double worst = 0;
+  double worst = 0, sum = 0;
   int agreed = 0;
   for (const char* device : {"ref", "cpu"}) {
     EngineOptions e;
     e.device = device;
     e.cpu_isa = o.cpu_isa;
     e.n_threads = o.n_threads;
-    e.n_ctx = 64;
+    e.n_ctx = 256;
     e.n_batch = 16;
     DSR1_TRY(auto engine, Engine::open(path, e));
     DSR1_TRY(auto session, engine->new_session());
     const bool first = tokens.empty();
     if (first) {
       const auto& tokenizer = engine->tokenizer();
-      if (tokenizer) tokens = tokenizer->encode("The capital of France is", text::Match::kNone, true);
+      if (tokenizer) tokens = question(engine->file(), *tokenizer);
       if (tokens.empty()) tokens = {0, 1, 2, 3};
       for (int32_t& t : tokens) t = std::min(t, engine->config().n_vocab - 1);
     }
@@ -234,16 +245,20 @@ Result<VerifyCheck> check_decode(const std::string& path, const VerifyOptions& o
         fed = {best};
       } else {
         const auto& t = truth[static_cast<size_t>(i)];
-        worst = std::max(worst, divergence(t, logits));
+        const double d = divergence(t, logits);
+        worst = std::max(worst, d);
+        sum += d;
         agreed += best == std::max_element(t.begin(), t.end()) - t.begin() ? 1 : 0;
         if (i + 1 < kTokens) fed = {tokens[tokens.size() - static_cast<size_t>(kTokens - 1 - i)]};
       }
     }
   }
   char text[160];
-  std::snprintf(text, sizeof text, "%d of %d tokens agree with the scalar reference, divergence at most %.2g nats",
-                agreed, static_cast<int>(kTokens), worst);
-  if (!(worst <= kMostDivergence))
+  const double mean = sum / static_cast<double>(kTokens);
+  std::snprintf(text, sizeof text,
+                "%d of %d tokens agree with the scalar reference, divergence %.2g nats a token, at most %.2g", agreed,
+                static_cast<int>(kTokens), mean, worst);
+  if (!(mean <= kMostDivergence))
     return failed("decode", text, "run with --device ref and please report it with the output of dsr1 doctor");
   return ok("decode", text);
 }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "dsr1/base/json.h"
 #include "support/synthetic_model.h"
@@ -72,6 +73,25 @@ TEST_F(Measure, FitAnswersFromAHeaderAndFromANameAndSaysNoWith4) {
   EXPECT_EQ(run("fit deepseek-r1:7b --what-if gpu=fast").code, 2);
   EXPECT_EQ(run("fit DeepSeek-R1-67B").code, 3);
   EXPECT_EQ(run("fit").code, 2);
+}
+
+TEST_F(Measure, VerifyPassesTheModelThatComesWithTheProgram) {
+  const Ran r = run("verify '" DSR1_SOURCE_DIR "/models/r1-nano/r1-nano.gguf'");
+  EXPECT_EQ(r.code, 0) << r.out;
+}
+
+TEST_F(Measure, DoctorNamesEveryTopicAndMendsWhatIsNotFine) {
+  const Ran r = run("doctor --quick --json");
+  ASSERT_EQ(r.code, 0);
+  auto j = Json::parse(r.out);
+  ASSERT_TRUE(j) << r.out;
+  std::set<std::string> topics;
+  for (const Json& f : j->find("findings")->as_array()) {
+    topics.insert(f.find("topic")->as_string());
+    EXPECT_TRUE(f.find("fine")->as_bool() || f.find("mend")->is_string()) << r.out;
+  }
+  for (const char* topic : {"levels", "cores", "memory", "cgroup", "GPU", "toolkit", "locale", "terminal"})
+    EXPECT_TRUE(topics.contains(topic)) << topic;
 }
 
 TEST_F(Measure, VerifyEndsWith0OnAWholeModelAnd8OnABrokenOne) {

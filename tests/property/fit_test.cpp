@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 
 #include "dsr1/backend/cpu.h"
@@ -30,6 +31,7 @@ SyntheticSpec random_spec(std::mt19937_64& rng) {
   s.merged_gate_up = rng() % 3 == 0;
   s.q_lora_rank = rng() % 2 == 0 ? 0 : 48;
   s.kv_lora_rank = pick({32, 64});
+  s.rope = pick({16, 32});
   s.n_expert = pick({8, 16});
   s.n_expert_used = pick({2, 4});
   s.n_expert_shared = pick({0, 1, 2});
@@ -52,16 +54,22 @@ Question ask(const std::filesystem::path& path, std::mt19937_64& rng) {
   q.engine.n_threads = 1 + static_cast<int>(rng() % 2);
   q.engine.n_ctx = 256 << rng() % 3;
   q.engine.n_batch = 32 << rng() % 3;
-  q.engine.type_k = rng() % 2 == 0 ? DType::kF16 : DType::kF32;
+  constexpr DType kTypes[] = {DType::kF16, DType::kF32, DType::kQ8_0};
+  q.engine.type_k = kTypes[rng() % 3];
+  q.engine.n_sessions = 1 + static_cast<int>(rng() % 3);
   q.engine.use_mmap = false;
-  auto file = io::ModelFile::open(path, {.allow_truncated = true, .use_mmap = true});
+  auto file = io::ModelFile::open(path, {.allow_truncated = true});
   EXPECT_TRUE(file);
   auto model = model::Model::load(*file, {.expert_groups = true, .load_mtp = false, .require_data = false});
   EXPECT_TRUE(model) << model.error().text();
   q.facts = runtime::facts_of(*file, **model, false);
-  if (!q.facts.config.is_mla()) q.engine.type_v = q.engine.type_k;
+  const auto& c = q.facts.config;
+  if (q.engine.type_k == DType::kQ8_0 && (c.kv_k_dim() % 32 != 0 || (!c.is_mla() && c.kv_v_dim() % 32 != 0)))
+    q.engine.type_k = DType::kF16;  // q8_0 has blocks of 32
+  if (!c.is_mla()) q.engine.type_v = q.engine.type_k;
   q.fit.plan.n_ctx = q.engine.n_ctx;
   q.fit.plan.n_batch = q.engine.n_batch;
+  q.fit.plan.n_sessions = q.engine.n_sessions;
   q.fit.plan.type_k = q.fit.plan.type_v = *q.engine.type_k;
   auto ops =
       backend::make_cpu("auto", q.engine.n_threads, model::limits_of(q.facts.config, q.engine.n_ctx, q.engine.n_batch));
@@ -73,7 +81,8 @@ Question ask(const std::filesystem::path& path, std::mt19937_64& rng) {
 TEST(Fit, PlannedBytesAreAllocatedBytesInTwoHundredConfigurations) {
   std::mt19937_64 rng(200);
   const auto path = temp_dir() / "fit.gguf";
-  for (int i = 0; i < 200; ++i) {
+  std::map<std::pair<std::string, DType>, int> seen;
+  for (int i = 0; i < 210; ++i) {
     const SyntheticSpec spec = random_spec(rng);
     SyntheticModel(spec).write(path);
     Question q = ask(path, rng);
@@ -89,9 +98,14 @@ TEST(Fit, PlannedBytesAreAllocatedBytesInTwoHundredConfigurations) {
     ASSERT_TRUE(engine) << spec.arch;
     EXPECT_EQ(Buffer::live_bytes() - before, fit.plan.scratch) << spec.arch << " " << i;
     const uint64_t opened = Buffer::live_bytes();
-    auto session = engine->new_session();
-    ASSERT_TRUE(session);
+    std::vector<std::unique_ptr<runtime::Session>> sessions;
+    for (int n = 0; n < q.engine.n_sessions; ++n) {
+      auto session = engine->new_session();
+      ASSERT_TRUE(session);
+      sessions.push_back(std::move(*session));
+    }
     EXPECT_EQ(Buffer::live_bytes() - opened, fit.plan.kv) << spec.arch << " " << i;
+    ++seen[{spec.arch, *q.engine.type_k}];
     uint64_t tensors = 0;
     for (const auto& t : engine->file().tensors()) tensors += t.view.bytes();
     EXPECT_EQ(tensors, fit.plan.weights) << spec.arch << " " << i;
@@ -99,10 +113,20 @@ TEST(Fit, PlannedBytesAreAllocatedBytesInTwoHundredConfigurations) {
     EXPECT_EQ(engine->plan().total(), fit.plan.total());
     EXPECT_EQ(fit.placement.ram, fit.plan.total());
     EXPECT_EQ(fit.placement.disk + fit.placement.vram, 0u);
-    session = Error(ErrorCode::kRuntime, "");
+    sessions.clear();
     engine.reset();
     EXPECT_EQ(Buffer::live_bytes(), before);
+
+    q.engine.use_mmap = false;  // the weights in memory too: tensors and the gaps that align them
+    auto copied = open_engine(path, q.engine);
+    ASSERT_TRUE(copied);
+    const uint64_t weights = Buffer::live_bytes() - before - fit.plan.scratch;
+    EXPECT_GE(weights, fit.plan.weights);
+    EXPECT_LE(weights, fit.plan.weights + 2 * 4096 + 32 * copied->file().tensors().size());
   }
+  for (const char* arch : {"llama", "qwen2", "qwen3", "deepseek2"})
+    for (DType type : {DType::kF16, DType::kF32, DType::kQ8_0})
+      EXPECT_GE((seen[{arch, type}]), 5) << arch << " " << dtype_name(type);
 }
 
 // The smallest limit at which `yes` holds.

@@ -1,4 +1,6 @@
-// bulk_read: ranges of a file at the speed of the disk: several requests in flight, whoever asks.
+// bulk_read: ranges of a file at the speed of the disk: several requests in flight, whoever asks. What the page cache
+// lacks goes past it into memory on the same 4 KiB boundary as the file's (O_DIRECT): no copy, and nothing else is
+// pushed out.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// MappedFile: a whole file's bytes, read-only: memory-mapped (default) or read into memory (--no-mmap).
+// MappedFile: a whole file's bytes, read-only, memory-mapped.
 //
-// Owns its mapping or buffer; the bytes stay where they are when the object is moved. Safe to read from any
+// Owns its mapping; the bytes stay where they are when the object is moved. Safe to read from any
 // thread. Refuses (kModel): what is missing, unreadable, empty, or no regular file (directory, FIFO, device,
 // socket).
 //
@@ -16,29 +16,21 @@
 #include <string>
 
 #include "dsr1/base/result.h"
-#include "dsr1/io/bulk_read.h"
-#include "dsr1/tensor/tensor.h"
 
 namespace dsr1::io {
 
 class MappedFile {
  public:
-  enum class Mode { kMap, kRead };
-
   MappedFile() = default;
-  // kRead: also kDoesNotFit where memory lacks, kRuntime where the disk fails.
-  // on_read hears of bytes read so.
-  static Result<MappedFile> open(const std::filesystem::path& path, Mode mode = Mode::kMap,
-                                 const BytesReadFn& on_read = {});
+  static Result<MappedFile> open(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(MappedFile&& o) noexcept { *this = std::move(o); }
   MappedFile& operator=(MappedFile&& o) noexcept;
 
   std::span<const std::byte> bytes() const { return bytes_; }
   uint64_t size() const { return bytes_.size(); }
-  bool is_mapped() const { return mapped_; }
 
-  // Hints about [offset, offset + length), cut to the file; no effect on a file that was read into memory.
+  // Hints about [offset, offset + length), cut to the file.
   // will_need starts reading ahead and returns; populate returns when the pages are in memory (or could not
   // be had).
   void will_need(uint64_t offset, uint64_t length) const;
@@ -49,9 +41,7 @@ class MappedFile {
   void advise(uint64_t offset, uint64_t length, int advice) const;
 
   std::span<const std::byte> bytes_;
-  bool mapped_ = false;
   int fault_slot_ = -1;
-  Buffer buffer_;
 };
 
 // Process-wide, idempotent. Async-signal-safe handler: writes one line, then _exit(3).

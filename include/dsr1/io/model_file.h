@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@
 #include "dsr1/io/mapped_file.h"
 #include "dsr1/io/metadata.h"
 #include "dsr1/io/tensor_info.h"
+#include "dsr1/tensor/tensor.h"
 
 namespace dsr1::io {
 
@@ -32,10 +34,9 @@ struct OpenOptions {
   // Serve metadata from a model whose tensor data is cut or whose later parts are absent; see
   // ModelFile::gaps().
   bool allow_truncated = false;
-  // false: read all files into memory after checking them (--no-mmap).
-  bool use_mmap = true;
-  BytesReadFn on_read = nullptr;  // of that reading
 };
+
+using CopyProgressFn = std::function<void(uint64_t done, uint64_t total)>;
 
 class ModelFile {
  public:
@@ -79,6 +80,12 @@ class ModelFile {
   // the same in both.
   bool rope_unpermuted() const { return format_ == FileFormat::kSafetensors; }
 
+  // Reads the data of these tensors into memory of its own (--no-mmap). Views of them taken before are void; headers
+  // and other tensors stay mapped. kDoesNotFit where memory lacks, kRuntime where the disk fails, kModel for a file
+  // that ends too soon.
+  Status copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress = {});
+  bool is_copied() const { return !copies_.empty(); }
+
   // What is not there although the headers promise it, one line each; empty unless allow_truncated was used.
   const std::vector<std::string>& gaps() const { return gaps_; }
 
@@ -96,6 +103,7 @@ class ModelFile {
   std::filesystem::path path_;
   std::vector<File> files_;
   std::vector<MappedFile> mappings_;
+  std::vector<Buffer> copies_;  // by file, from the first tensor wanted to the last; what lies between is untouched
   Metadata metadata_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string_view, uint32_t> by_name_;

@@ -56,16 +56,17 @@ struct BenchRow {
   int n_threads = 0, n_batch = 0, n_ubatch = 0;
   DType type_k = DType::kF16, type_v = DType::kF16;
   bool use_mmap = true;
-  std::vector<double> seconds;                        // of each repetition
-  std::vector<double> prompt_seconds;                 // its prompt part, where there is one
-  double ram_bytes_per_token = 0;                     // weights and KV cache, generation only
-  double operations_per_token = 0;                    // of prompts
+  std::vector<double> seconds;         // of each repetition
+  std::vector<double> prompt_seconds;  // its prompt part, where there is one
+  bool on_host = true;                 // the processor's memory holds weights and cache, or else a GPU's
+  double bytes_per_token = 0;          // of weights and KV cache read; a prompt's share its passes' weights
+  double operations_per_token = 0;     // of prompts
   Reading<double> disk_bytes_per_token, steal_share;  // measured over the repetitions
   Reading<double> watts, joules_per_token;
   Reading<double> throttle_events;
   Reading<double> page_cache_resident;
   MachineState machine;
-  std::vector<GpuState> gpus;
+  std::vector<std::vector<GpuState>> gpus;  // after each repetition; none where there is no GPU
   std::string no_gpu;
   ProbeSeries probes;
   uint64_t kv_bytes = 0;

@@ -69,7 +69,4 @@ struct GpuState {
 // Opens the library for the call only. `why_none` says why the list is empty. library: libnvidia-ml.so.1, or a test's.
 std::vector<GpuState> read_gpus(std::string* why_none, const std::string& library = "libnvidia-ml.so.1");
 
-// Share of a mapped range that the page cache holds.
-Reading<double> resident_share(const void* data, size_t bytes);
-
 }  // namespace dsr1::runtime

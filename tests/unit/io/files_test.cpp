@@ -77,7 +77,6 @@ TEST(OpenedFiles, ASparseFileOfTerabytesIsRefusedAtOnce) {
   fs::resize_file(dir / "m.gguf", uint64_t{1} << 42, full);
   if (full) GTEST_SKIP() << "the file system has no files of 4 TiB";
   EXPECT_HAS(refusal(dir / "m.gguf"), "bytes follow the last tensor");
-  EXPECT_HAS(refusal(dir / "m.gguf", {.use_mmap = false}), "bytes follow the last tensor");
 }
 
 TEST(OpenedFiles, SymbolicLinksAreFollowed) {
@@ -166,27 +165,16 @@ TEST_F(SplitSet, ADamagedPartIsNamed) {
 TEST(MappedFiles, HintsAreHarmlessAnywhere) {
   TempDir dir;
   test::write_file(dir / "f", std::string(100'000, 'x'));
-  for (auto mode : {MappedFile::Mode::kMap, MappedFile::Mode::kRead}) {
-    auto f = MappedFile::open(dir / "f", mode);
-    ASSERT_TRUE(f);
-    for (uint64_t offset : {uint64_t{0}, uint64_t{5000}, uint64_t{99'999}, uint64_t{100'000}, ~uint64_t{0}}) {
-      for (uint64_t length : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}}) {
-        f->will_need(offset, length);
-        f->populate(offset, length);
-        f->dont_need(offset, length);
-      }
+  auto f = MappedFile::open(dir / "f");
+  ASSERT_TRUE(f);
+  for (uint64_t offset : {uint64_t{0}, uint64_t{5000}, uint64_t{99'999}, uint64_t{100'000}, ~uint64_t{0}}) {
+    for (uint64_t length : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}}) {
+      f->will_need(offset, length);
+      f->populate(offset, length);
+      f->dont_need(offset, length);
     }
-    EXPECT_EQ(static_cast<char>(f->bytes()[99'999]), 'x');
   }
-}
-
-TEST(MappedFiles, TellHowReadingGoesOn) {
-  TempDir dir;
-  test::write_file(dir / "f", std::string(100'000, 'x'));
-  uint64_t read = 0;
-  auto copied = MappedFile::open(dir / "f", MappedFile::Mode::kRead, [&](uint64_t n) { read += n; });
-  ASSERT_TRUE(copied);
-  EXPECT_EQ(read, 100'000u);
+  EXPECT_EQ(static_cast<char>(f->bytes()[99'999]), 'x');
 }
 
 TEST(MappedFiles, AFileThatIsReplacedKeepsItsBytes) {
@@ -216,7 +204,7 @@ int read_after_truncation(bool install, bool ours, std::string* message) {
     if (install) install_mapping_fault_handler();
     auto f = MappedFile::open(dir / "weights");
     const volatile std::byte* bytes = f->bytes().data();
-    if (!ours) f = MappedFile::open(dir / "weights", MappedFile::Mode::kRead);
+    if (!ours) f = MappedFile();
     if (truncate((dir / "weights").c_str(), 0) != 0) _exit(99);
     if (ours) static_cast<void>(bytes[40 << 10]);
     if (!ours) raise(SIGBUS);

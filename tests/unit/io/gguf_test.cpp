@@ -78,12 +78,25 @@ TEST(Gguf, MovingAModelFileKeepsItsViews) {
   EXPECT_EQ(again.metadata().require_string("general.architecture").value(), "llama");
 }
 
-TEST(Gguf, WithoutMmapTheBytesAreTheSame) {
+TEST(Gguf, CopiedTensorsHaveTheSameBytesElsewhere) {
   TempDir dir;
   small_model().write(dir / "m.gguf");
-  auto m = ModelFile::open(dir / "m.gguf", {.use_mmap = false});
+  auto m = ModelFile::open(dir / "m.gguf");
   ASSERT_TRUE(m) << m.error().text();
-  EXPECT_FALSE(m->mapping(0).is_mapped());
+  EXPECT_FALSE(m->is_copied());
+  const std::byte *q = m->view("blk.0.attn_q.weight").data, *norm = m->view("output_norm.weight").data;
+  const io::TensorInfo* wanted[] = {m->find("blk.0.attn_q.weight")};
+  uint64_t last = 0, all = 0;
+  ASSERT_TRUE(m->copy_to_memory(wanted, [&](uint64_t done, uint64_t total) {
+    EXPECT_GE(done, last);
+    last = done;
+    all = total;
+  }));
+  EXPECT_TRUE(m->is_copied());
+  EXPECT_GT(all, 0u);
+  EXPECT_EQ(last, all);
+  EXPECT_NE(m->view("blk.0.attn_q.weight").data, q);
+  EXPECT_EQ(m->view("output_norm.weight").data, norm);
   EXPECT_EQ(data_of(m->view("blk.0.attn_q.weight")), pattern(72, 2));
 }
 

@@ -118,12 +118,55 @@ TEST(Bench, GenerationStatesItsBytesAndItsShareOfTheProbe) {
   const auto& plan = bench->engine().plan();
   const double kv =
       static_cast<double>(runtime::kv_bytes_per_token(bench->engine().config(), 2, DType::kF16, DType::kF16));
-  EXPECT_DOUBLE_EQ(row->ram_bytes_per_token, static_cast<double>(plan.weights_needed) + kv * 44);
+  EXPECT_DOUBLE_EQ(row->bytes_per_token, static_cast<double>(plan.weights_needed) + kv * 44);
   ASSERT_EQ(row->probes.read_bytes_per_s.size(), 4u);  // before, between and after three repetitions
   EXPECT_NEAR(row->share_of_bandwidth(),
-              row->ram_bytes_per_token * runtime::median(row->rates()) / runtime::median(row->probes.read_bytes_per_s),
+              row->bytes_per_token * runtime::median(row->rates()) / runtime::median(row->probes.read_bytes_per_s),
               1e-9);
   EXPECT_EQ(row->share_of_int8(), 0);
+}
+
+TEST(Bench, APromptReadsItsWeightsOnceAPass) {
+  auto bench = open_bench({}, "bench-prompt-bytes");
+  ASSERT_TRUE(bench);
+  const auto bytes = [&](int64_t n) {
+    auto row = bench->run({n, 0, 0});
+    EXPECT_TRUE(row);
+    return row->bytes_per_token;
+  };
+  const auto weights = static_cast<double>(bench->engine().plan().weights_needed);
+  EXPECT_GT(bytes(1), weights);
+  EXPECT_LT(bytes(64), weights / 32);
+  EXPECT_GT(bytes(64), weights / 64);
+}
+
+TEST(Bench, WhatTheGpuToldDuringTheRunStandsInTheRow) {
+  runtime::BenchRow row;
+  row.test = {0, 8, 0};
+  row.seconds = {1, 1};
+  row.on_host = false;
+  row.backend = "CUDA";
+  row.bytes_per_token = 1000;
+  for (int mhz : {1980, 1200}) {
+    runtime::GpuState g;
+    g.name = "Test GPU";
+    g.driver = "999.1";
+    g.sm_mhz = mhz;
+    g.memory_mhz = runtime::Reading<int>::none("nvmlDeviceGetClockInfo returned 3");
+    g.throttle_bits = mhz == 1200 ? 4 : 1;
+    row.gpus.push_back({g});
+  }
+  const Json j = runtime::bench_json(row);
+  EXPECT_EQ(j.find("gpu_info")->as_string(), "Test GPU");
+  const Json& own = *j.find("dsr1");
+  EXPECT_EQ(own.find("sm_clock")->find("n")->as_int64(), 2);
+  EXPECT_EQ(own.find("sm_clock")->find("min")->as_double(), 1200);
+  EXPECT_EQ(own.find("throttle_bits")->as_uint64(), 5u);
+  EXPECT_TRUE(own.find("mem_clock")->is_null());
+  EXPECT_EQ(own.find("null_reasons")->find("mem_clock")->as_string(), "nvmlDeviceGetClockInfo returned 3");
+  EXPECT_EQ(own.find("bytes_read_per_token")->find("vram")->as_double(), 1000);
+  EXPECT_EQ(own.find("bytes_read_per_token")->find("ram")->as_double(), 0);
+  EXPECT_TRUE(own.find("share_of_bandwidth")->is_null());
 }
 
 TEST(Bench, WhatDoesNotFitTheContextIsRefusedByName) {

@@ -202,6 +202,18 @@ TEST(Tiers, EveryMachineAnswersForEveryMemberAndTheClaimsCarryTheirNumbers) {
   EXPECT_NE(svg.find("</svg>"), std::string::npos);
 }
 
+TEST(Tiers, TheDocumentsAreAsGenerated) {
+  const auto rows = runtime::tier_rows(8192);
+  const auto text_of = [](const char* name) {
+    std::ifstream in(std::string(DSR1_SOURCE_DIR "/docs/hardware-tiers.") + name);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  // EXPECT_TRUE: a difference would print a megabyte.
+  EXPECT_TRUE(text_of("md") == runtime::tiers_markdown(rows, 8192)) << "run dsr1 bench tiers --write docs";
+  EXPECT_TRUE(text_of("json") == runtime::tiers_json(rows, 8192).dump(1) + "\n") << "run dsr1 bench tiers --write docs";
+  EXPECT_TRUE(text_of("svg") == runtime::tiers_svg(rows)) << "run dsr1 bench tiers --write docs";
+}
+
 TEST(Tiers, MostPublishedMeasurementsLieInsideTheirInterval) {
   const auto checks = runtime::check_published();
   size_t inside = 0;
