@@ -18,7 +18,8 @@ struct Expectations {
   double attention = 1e-5;         // over an F16 cache
   int32_t context = 500;           // positions before a prompt; less of both where every load is watched
   int64_t rows = 40;               // of large batches
-  int experts = 16;
+  int heads = 4, experts = 16;     // of MLA; of a mixture
+  int64_t n_embd = 256;            // of experts
 };
 Expectations expected();
 

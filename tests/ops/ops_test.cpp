@@ -253,7 +253,8 @@ TEST(Ops, AttentionOverOneLatentForAllHeadsAgreesWithTheReference) {
 }
 
 TEST(Ops, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
-  const ops::MlaDims d = limits().mla;
+  ops::MlaDims d = limits().mla;
+  d.n_head = expected().heads;
   const int64_t qk = d.nope + d.rope;
   Cache cache(DType::kF16, 1, d.kv_lora_rank + d.rope, d.kv_lora_rank, 600, false);
   for (bool transposed : {false, true}) {
@@ -304,11 +305,11 @@ TEST(Ops, HeadedMatricesAgreeWithTheReference) {
 }
 
 struct Experts {
-  Experts(DType type, uint32_t n) {
+  Experts(DType type, uint32_t n, int64_t n_embd) {
     for (uint32_t i = 0; i < n; ++i) {
-      weights.push_back(random_weights(type, 128, 256, i));
-      weights.push_back(random_weights(type, 128, 256, 100 + i));
-      weights.push_back(random_weights(type, 256, 128, 200 + i));
+      weights.push_back(random_weights(type, n_embd / 2, n_embd, i));
+      weights.push_back(random_weights(type, n_embd / 2, n_embd, 100 + i));
+      weights.push_back(random_weights(type, n_embd, n_embd / 2, 200 + i));
     }
     for (size_t i = 0; i < n; ++i) {
       gate.push_back(view(weights[3 * i]));
@@ -324,12 +325,13 @@ TEST(Ops, FusedExpertsEqualTheirComposition) {
   for (DType type : {DType::kF32, DType::kQ8_0}) {
     SCOPED_TRACE(dtype_name(type));
     const int n_expert = expected().experts;
-    const Experts e(type, static_cast<uint32_t>(n_expert));
+    const int64_t n = expected().n_embd;
+    const Experts e(type, static_cast<uint32_t>(n_expert), n);
     const ops::ExpertWeights w{e.gate, e.up, e.down};
     on_every_backend([&](Ops& backend, Ops& ref) {
       for (int64_t rows : {int64_t{1}, expected().rows * 3 / 4}) {
-        Owned x(rows, 256), weights(rows, 4), fused(rows, 256), composed(rows, 256), truth(rows, 256);
-        Owned gathered(rows * 4, 256), gate(rows * 4, 128), up(rows * 4, 128), down(rows * 4, 256);
+        Owned x(rows, n), weights(rows, 4), fused(rows, n), composed(rows, n), truth(rows, n);
+        Owned gathered(rows * 4, n), gate(rows * 4, n / 2), up(rows * 4, n / 2), down(rows * 4, n);
         x.normal(3);
         std::vector<int32_t> ids, slot(static_cast<size_t>(rows * 4)), offsets(17);
         for (int64_t i = 0; i < rows * 4; ++i) {
