@@ -182,17 +182,15 @@ __global__ void __launch_bounds__(kSampleKeep) sample_choose_kernel(const Choose
       if (i == 0) s.n = n > 0 ? n : 1;
       simt::sync_block();
     }
+    covered = covered && cut;  // without top-k and top-p the host draws in the order of ids
     if (r.min_p_log > -INFINITY) {
       const float threshold = largest + r.min_p_log;
       int n = s.n;
       while (n > 1 && s.pairs[n - 1].logit < threshold) --n;
-      if (!cut) covered = held || n < kSampleKeep;
-      cut = true;
       simt::sync_block();
       if (i == 0) s.n = n;
       simt::sync_block();
     }
-    if (!cut) covered = held;
     const float t = r.temperature > 1e-5f ? r.temperature : 1e-5f;
     if (i < s.n) s.pairs[i].logit = s.pairs[i].logit / t;
     simt::sync_block();

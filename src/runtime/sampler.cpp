@@ -129,7 +129,7 @@ double Sampler::uniform() { return draw_number(++draws_); }
 std::optional<ops::SampleRequest> Sampler::request(std::span<const int32_t> history, int64_t longest_list) {
   const SamplerParams& p = params_;
   const bool greedy = p.temperature <= 0;
-  const bool list_is_short = p.top_k > 0 ? p.top_k <= longest_list : p.top_p < 1 || p.min_p > 0;
+  const bool list_is_short = p.top_k > 0 ? p.top_k <= longest_list : p.top_p < 1;
   const bool others =
       p.mirostat > 0 || p.top_n_sigma > 0 || p.typical_p < 1 || p.xtc_probability > 0 || p.dynatemp_range > 0;
   const bool dries = p.dry_multiplier > 0 && p.dry_penalty_last_n != 0;

@@ -60,7 +60,6 @@ TEST_F(SampleOnTheDevice, TheSameSeedGivesTheHostsToken) {
   all[1].top_k = 40;
   all[1].min_p = 0.05f;
   all[2].temperature = 1.3f;  // the default nucleus without top-k
-  all[3].top_p = 1;
   all[3].min_p = 0.02f;
   all[4].top_k = 128;
   all[4].top_p = 1;
@@ -123,7 +122,7 @@ TEST_F(SampleOnTheDevice, EqualLogitsGoToTheLowerIdAndWhatIsNotCoveredIsSaid) {
 }
 
 TEST(SampleRequest, WhatTheDeviceCannotFollowStaysOnTheHost) {
-  std::vector<SamplerParams> refused(7);
+  std::vector<SamplerParams> refused(8);
   refused[0].top_p = 1;  // no filter at all
   refused[1].mirostat = 2;
   refused[2].typical_p = 0.5f;
@@ -131,6 +130,8 @@ TEST(SampleRequest, WhatTheDeviceCannotFollowStaysOnTheHost) {
   refused[4].n_top_logprobs = 3;
   refused[5].top_k = 500;
   refused[6].xtc_probability = 0.5f;
+  refused[7].top_p = 1;
+  refused[7].min_p = 0.1f;  // alone it draws in the order of ids
   for (size_t i = 0; i < refused.size(); ++i) EXPECT_FALSE(Sampler(refused[i], 100).request({}, 128)) << i;
   EXPECT_FALSE(Sampler({}, 100).request({}, 0));
   EXPECT_TRUE(Sampler({}, 100).request({}, 128));
