@@ -29,8 +29,8 @@ struct CudaInfo {
 CudaInfo cuda_info();
 
 // Computes on device `index`; Ops::reserve allocates all workspace (kDoesNotFit without memory). kNoDevice without the
-// device or in a build without CUDA. Experts may stay in host memory (ops::HostExperts). Mats, caches (Segment::kv) and weights given to it must lie in its memory (Ops::allocate,
-// Ops::place).
+// device or in a build without CUDA. Experts may stay in host memory (ops::HostExperts). Mats, caches (Segment::kv) and
+// weights given to it must lie in its memory (Ops::allocate, Ops::place).
 Result<std::unique_ptr<ops::Ops>> make_cuda(int index, const ops::Limits& limits);
 
 }  // namespace dsr1::backend
