@@ -395,6 +395,8 @@ Status Engine::Impl::allocate() {
   for (auto* v : {&tokens, &positions, &rows}) v->reserve(rows_max);
   segments.reserve(rows_max);
   order.reserve(rows_max);
+  choices.reserve(rows_max);
+  requests.reserve(rows_max);
   return {};
 }
 
