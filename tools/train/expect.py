@@ -27,8 +27,9 @@ PROMPTS = [
     "你是谁？",
 ]
 TEXT = (  # thoughts as it writes them
-    "417+38\n7+8+0=15\n1+3+1=05\n4+0+0=04\n590-3\n#3>#1\n590>3\n0-3-0=7,1\n9-0-1=8,0\n5-0-0=5,0\n752/6\n07/6=1,1\n15/6=2,3\n32/6=5,2\n"
-    "920*3\n0*3+0=00\n2*3+0=06\n9*3+0=27\nmin\n48 17 2 45\n2: 48 17 45\n17: 48 45\n45: 48\n48:\nTom->cat->wug\nr: s t r1 a w b e r2 r3 y\n"
+    "417+38\n7+8+0=15\n1+3+1=05\n4+0+0=04\n590-3\n#3>#1\n590>3\n0-3-0=7,1\n9-0-1=8,0\n5-0-0=5,0\n752/6\n07/6=1*6=06,1\n15/6=2*6=12,3\n32/6=5*6=30,2\n"
+    "125 remainder 2\n920*3\n0*3=00+0=00\n2*3=06+0=06\n9*3=27+0=27\nmin\na48 b17 c02 d45\nc02: a48 b17 d45\nb17: a48 d45\nd45: a48\na48:\n"
+    "Tom>Ann\nAnn>Bob\nTom>Ann>Bob\nmax:Tom\nmax\na417 b38: #3>#2 L\na417\n"
     "I am r1-nano, a tiny model for trying and testing dsr1. 我是r1-nano，一个很小的模型，用来试用和测试dsr1。\n"
 ) * 2
 WINDOW = 128

@@ -6,15 +6,18 @@
 
 The schedule counts tokens, never seconds, and every batch follows from the seed, so a run that is stopped and started
 again (any number of processes) sees what an unbroken one sees. Now and then each task is examined on fresh problems of
-the training side; tasks that lag get more of the next batches.
+the training side; tasks that lag get more of the next batches. In the second half a problem whose whole solution the
+model would write almost surely is mostly left out: what is left is what sampling would get wrong.
 
 The distill learns what its teacher says, as R1's distills did. What a teacher says greedily can be seen in one pass
 over the worked solution: where its first choice is the solution's token at every place, that solution is its own output,
 is right, and is learned from; where not, the problem is left out (rejection sampling)."""
 
 import argparse
+import math
 import os
 import random
+import re
 import time
 from pathlib import Path
 
@@ -39,6 +42,12 @@ IGNORE = -100
 class Encoder:
     def __init__(self, path):
         self.tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        tasks.pieces = self.pieces
+
+    def pieces(self, prompt, word):
+        start = [m.start() for m in re.finditer(rf"(?<![a-z]){word}(?![a-z])", prompt)][-1]
+        spans = [(a, b) for a, b in self.tokenizer.encode(prompt, add_special_tokens=False).offsets if b > start and a < start + len(word)]
+        return [prompt[a:b].lstrip("\"'") for a, b in spans]
 
     def __call__(self, prompt, reply):
         """ids and labels; `<think>\\n` belongs to the labels too, so that the model also opens a thought unasked."""
@@ -115,6 +124,31 @@ def accepted(teacher, ids, labels):
 
 
 @torch.no_grad()
+def doubtful(model, examples, below, rank, n_ranks, device, bf16):
+    """Which replies the model would not give almost surely: those with a token whose probability is less than `below`."""
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i][0]))
+    unsure, start, turn = torch.zeros(len(examples)), len(order), 0
+    while start > 0:  # the longest first: they say how wide a batch is
+        width = next(w for w in WIDTHS if w >= len(examples[order[start - 1]][0]))
+        part = order[max(0, start - MICRO // width) : start]
+        start, turn = start - len(part), turn + 1
+        if turn % n_ranks != rank:
+            continue
+        ids, labels = torch.full((len(part), width), 2, device=device), torch.full((len(part), width), IGNORE, device=device)
+        for row, i in enumerate(part):
+            x, y = examples[i]
+            ids[row, : len(x)], labels[row, : len(y)] = torch.tensor(x), torch.tensor(y)
+        at = (labels != IGNORE).nonzero(as_tuple=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits = model.head(model.hidden(ids)[at]).float()
+        rows = at[0][-F.cross_entropy(logits, labels[at], reduction="none") < math.log(below)].unique()
+        unsure[[part[row] for row in rows.tolist()]] = 1
+    if n_ranks > 1:
+        dist.all_reduce(unsure)
+    return unsure.bool().tolist()
+
+
+@torch.no_grad()
 def examine(model, encode, chosen, per_task, rank, n_ranks, device, bf16):
     """Share of fresh problems whose whole reply is the most likely token each time, by task."""
     right = torch.zeros(len(chosen))
@@ -151,13 +185,13 @@ def worker(rank, args):
     encode = Encoder(args.tokenizer)
     model = nano.build(args.name, args.seed).to(device)
     opt = optim.Optimizer(model, args.muon_lr, args.adam_lr)
-    state = {"tokens": 0, "step": 0, "pool": 0, "next": 0, "extra": {}, "pool_extra": {}, "history": []}
+    state = {"tokens": 0, "step": 0, "pool": 0, "next": 0, "extra": {}, "pool_extra": {}, "kept": None, "history": []}
     file = args.work / f"{args.name}.pt"
     if file.exists():
         saved = torch.load(file, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
         opt.load_state_dict(saved["optimizer"])
-        state = saved["state"]
+        state |= saved["state"]
     elif args.init:
         export.load_into(model, args.init)
     chosen = args.tasks.split(",") if args.tasks else list(tasks.TASKS)
@@ -170,20 +204,39 @@ def worker(rank, args):
     say(f"{args.name}: {n_params:,} parameters, {args.tokens / 1e6:.1f} M tokens, from {state['tokens'] / 1e6:.2f} M", flush=True)
     pool, began, began_tokens, saved_at, smooth = None, time.time(), state["tokens"], time.time(), None
 
+    def see():
+        marks = examine(model, encode, chosen, args.examine, rank, args.processes, device, args.bf16)
+        state["extra"] = {t: 0.3 + 2.7 * (1 - mark) for t, mark in marks.items()}
+        state["history"].append([state["step"], state["tokens"], smooth, marks])
+        say("  " + " ".join(f"{t} {100 * mark:.0f}" for t, mark in marks.items()) + f" | mean {100 * sum(marks.values()) / len(marks):.1f}", flush=True)
+        for m in model.moes():
+            m.load = None
+
     def save():
         if rank == 0:
             data = {"model": model.state_dict(), "optimizer": opt.state_dict(), "state": state}
             torch.save(data, file.with_suffix(".tmp"))
             os.replace(file.with_suffix(".tmp"), file)
 
+    if not state["step"]:
+        see()
+        state["pool_extra"] = state["extra"]
     while state["tokens"] < args.tokens:
         if pool is None:
-            r = random.Random(f"pool:{args.seed}:{state['pool']}")
+            r = random.Random(f"known:{args.seed}:{state['pool']}")
             factors = {t: state["pool_extra"].get(t, 1.0) if t in chosen else 0.0 for t in tasks.TASKS}
             examples = [encode(p, q) for _, p, q in problems_of_pool(args.seed, state["pool"], factors)]
-            pool = batches(examples, r)
+            if state["tokens"] >= args.doubt_from * args.tokens:
+                if state["kept"] is None:
+                    unsure = doubtful(model, examples, args.sure, rank, args.processes, device, args.bf16)
+                    state["kept"] = [i for i, u in enumerate(unsure) if u or r.random() < args.known]
+                    say(f"  pool {state['pool']}: {sum(unsure)} of {len(unsure)} in doubt", flush=True)
+                    for m in model.moes():
+                        m.load = None
+                examples = [examples[i] for i in state["kept"]]
+            pool = batches(examples, random.Random(f"pool:{args.seed}:{state['pool']}"))
         if state["next"] + MICROS > len(pool):
-            state["pool"], state["next"], pool = state["pool"] + 1, 0, None
+            state["pool"], state["next"], state["kept"], pool = state["pool"] + 1, 0, None, None
             state["pool_extra"] = state["extra"]
             continue
         micros = pool[state["next"] : state["next"] + MICROS]
@@ -218,18 +271,13 @@ def worker(rank, args):
         state["tokens"] += sum(ids.numel() for ids, _ in micros)
         state["next"] += MICROS
         state["step"] += 1
-        smooth = shown.item() if smooth is None else 0.98 * smooth + 0.02 * shown.item()
+        smooth = shown.item() if smooth is None else 0.95 * smooth + 0.05 * shown.item()
         if state["step"] % 10 == 0:
             speed = (state["tokens"] - began_tokens) / (time.time() - began)
             left = (args.tokens - state["tokens"]) / speed
             say(f"step {state['step']} tokens {state['tokens'] / 1e6:.2f}M loss {smooth:.4f} norm {norm:.2f} lr {lr:.2f} {speed:.0f} tok/s, {left / 60:.0f} min left", flush=True)
         if state["step"] % args.examine_every == 0:
-            marks = examine(model, encode, chosen, args.examine, rank, args.processes, device, args.bf16)
-            state["extra"] = {t: 0.3 + 2.7 * (1 - mark) for t, mark in marks.items()}
-            state["history"].append([state["step"], state["tokens"], smooth, marks])
-            say("  " + " ".join(f"{t} {100 * mark:.0f}" for t, mark in marks.items()) + f" | mean {100 * sum(marks.values()) / len(marks):.1f}", flush=True)
-            for m in moes:
-                m.load = None
+            see()
         if rank == 0 and time.time() - saved_at > args.save_every:
             save()
             saved_at = time.time()
@@ -253,6 +301,9 @@ def main():
     parser.add_argument("--f32", dest="bf16", action="store_false", help="no bfloat16 arithmetic (old CPUs have none)")
     parser.add_argument("--teacher", type=Path, help="checkpoint of r1-nano, for the distill")
     parser.add_argument("--tasks", help="learn these alone, names separated by commas (default: all)")
+    parser.add_argument("--doubt-from", type=float, default=0.5, help="share of the tokens after which problems it is sure of are left out")
+    parser.add_argument("--known", type=float, default=0.2, help="but for this share of them")
+    parser.add_argument("--sure", type=float, default=0.9, help="a reply with a less probable token is in doubt")
     parser.add_argument("--init", type=Path, help="begin with these weights: a safetensors folder, such as models/r1-nano/safetensors")
     parser.add_argument("--examine", type=int, default=60, help="problems a task")
     parser.add_argument("--examine-every", type=int, default=100, help="steps")
