@@ -56,7 +56,7 @@ def duel(a, b, largest):
     """Which of two marked numbers, such as a417 and b38, is wanted: the left (L) or the right (R) or both (E)."""
     x, y = int(a[1:]), int(b[1:])
     side = "E" if x == y else "L" if (x > y) == largest else "R"
-    return f"{a} {b}: {' '.join(digits_compared(x, y))} {side}", a if side == "L" else b
+    return f"{a} {b}: {' '.join(digits_compared(a[1:], b[1:]))} {side}", a if side == "L" else b
 
 
 def marked(values):

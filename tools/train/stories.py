@@ -28,6 +28,8 @@ def change(r, p, zh, kind):
         more, value = work("+" if up else "-", value, by)
         lines += more
         key += f"{'+' if up else '-'}{by}"
+    if kind == "two":
+        lines = [key] + lines
     return text + p.pick(NOW_ZH if zh else NOW), lines, value, key
 
 
@@ -172,7 +174,7 @@ def ordering(r, p, zh):
     top = r.random() < 0.5
     ask = p.pick(["谁最{w}？", "他们中谁最{w}？", "最{w}的是谁？"] if zh else ["Who is the {w}?", "Who is the {w} of them?", "who is {w}?", "Which of them is the {w}?"])
     p.picked.append(f"{top}{parts[0][0] == x}")
-    lines = [f"{s}>{t}" for s, t in parts] + [f"{x}>{y}>{z}", f"{'max' if top else 'min'}:{x if top else z}"]
+    lines = [f"{s}>{t}" for s, t in parts] + [f"{x}>{y}>{z}", f"{most if top else least}={'max' if top else 'min'}:{x if top else z}"]
     return text + ask.format(w=most if top else least), lines, x if top else z, f"{x}{y}{z}{more}"
 
 

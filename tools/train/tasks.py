@@ -87,7 +87,7 @@ def arithmetic(r, op):
     else:
         e = f"{x}{p.pick((SYMBOL_ZH if zh else SYMBOL)[op])}{y}"
         prompt = p.pick(ASK_ZH if zh else ASK).format(e=e)
-    lines, value = work(op, a, b)
+    lines, value = work(op, x, y) if op == "*" and a < 10 else work(op, a, b)
     if op == "/":
         q, rest = value
         answer = f"{q}" if rest == 0 else f"{q}余{rest}" if zh else f"{q} remainder {rest}"
@@ -173,7 +173,7 @@ def extreme(r):
 
 
 def sort(r):
-    n = r.randint(3, 4)
+    n = r.choice([3, 3, 4])
     values = []
     while len(values) < n:
         v = number(r, 2)
@@ -183,7 +183,10 @@ def sort(r):
     rest = marked(f"{v:02d}" for v in values)
     lines, done = ["min" if up else "max", " ".join(rest)], []
     while rest:
-        best = (min if up else max)(rest, key=lambda x: int(x[1:]))
+        best = rest[0]
+        for other in rest[1:]:
+            fight, best = duel(best, other, not up)
+            lines.append(fight)
         rest.remove(best)
         done.append(int(best[1:]))
         lines.append(f"{best}:" + "".join(f" {x}" for x in rest))
@@ -218,9 +221,9 @@ def letters(r):
     prompt = p.wrap(form.format(c=letter, w=word), zh)
     spelled, n = counted(word, letter)
     lines, at = [letter], 0
-    for piece in pieces(prompt, word):  # a token, then its letters
+    for piece in pieces(prompt, word):  # a token, then its letters with their number or a stroke
         end = at + len(piece.strip())
-        lines.append(f"{piece}:" + "".join(f" {c}" for c in spelled[at:end]))
+        lines.append(f"{piece}:" + "".join(f" {c}" if len(c) > 1 else f" {c}-" for c in spelled[at:end]))
         at = end
     return "letters", prompt, lines + [f"={n}"], f"{n}", f"{letter} in {word}", p
 
