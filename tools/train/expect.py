@@ -68,7 +68,7 @@ def main():
                 count += 1
         out = {"replies": replies, "text": TEXT, "window": WINDOW, "scored": count, "nll": round(total / count, 6)}
         (directory / "expected.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
-        print(directory, "nll", out["nll"], "closest choice", min(r["closest_choice"] for r in replies))
+        print(directory, "nll", out["nll"], "closest choice", min((r["closest_choice"] for r in replies), default="none"))
 
 
 if __name__ == "__main__":
