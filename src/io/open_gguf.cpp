@@ -53,7 +53,7 @@ struct Part {
 
 Result<Part> open_part(const std::filesystem::path& path, const OpenOptions& options) {
   DSR1_TRY(MappedFile file, MappedFile::open(path));
-  // A header with its vocabulary has 5 to 10 MB; met page by page a cold one took a third of a second.
+  // A header with its vocabulary has 5 to 10 MB: read in large blocks rather than page by page.
   const uint64_t head = std::min(file.size(), uint64_t{16} << 20);
   if (const auto held = resident_share(path, file.bytes().data(), head); !held || *held < 1) {
     const ReadRange range[] = {{0, head, nullptr}};
