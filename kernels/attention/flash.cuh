@@ -1,9 +1,8 @@
 #pragma once
 
-#include <cmath>
-
 #include "kernels/attention/flash.h"
 #include "kernels/attention/kv.cuh"
+#include "kernels/attention/tile.cuh"
 
 namespace dsr1::kernels {
 
@@ -42,15 +41,11 @@ DSR1_DEVICE void load_rows(simt::Half (&to)[Tr::kKeys][Tr::kRow], const uint8_t*
   }
 }
 
-DSR1_DEVICE uint32_t pack_halves(float lo, float hi) {
-  return simt::half_of(lo).bits | static_cast<uint32_t>(simt::half_of(hi).bits) << 16;
-}
-
 // block_x: KV head, block_y: tile, block_z: split.
 template <class Kv, class Tr>
 DSR1_DEVICE void flash_body(const FlashParams& p) {
   auto& s = simt::shared<typename Tr::SharedStorage>();
-  constexpr int k_steps = Tr::kDim / 16, n_tiles = Tr::kKeys / 8, v_tiles = Tr::kDim / 8;
+  constexpr int k_steps = Tr::kDim / 16, v_tiles = Tr::kDim / 8;
   const int hk = simt::block_x(), tile = simt::block_y(), split = simt::block_z(), lane = simt::lane();
   const AttentionParams& a = p.a;
   const int row0 = tile * p.plan.tokens_per_tile, left = a.batch.rows - row0;
@@ -87,7 +82,7 @@ DSR1_DEVICE void flash_body(const FlashParams& p) {
       q[k][r] = there ? pack_halves(from[0] * to_log2, from[1] * to_log2) : 0;
     }
 
-  float out[v_tiles][4] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  RunningSoftmax<Tr::kDim> state;
   auto load = [&](int block) {
     const int key = first + block * Tr::kKeys, valid = seen - key;
     load_rows<Kv, Tr>(s.k[block & 1], keys, a.cache.k_row_bytes, a.cache.k_dim, key, valid);
@@ -100,85 +95,29 @@ DSR1_DEVICE void flash_body(const FlashParams& p) {
     simt::async_commit();
     simt::async_wait<1>();
     simt::sync_block();  // everybody's part of this block has landed
-    const auto& k_tile = s.k[block & 1];
-    const auto& v_tile = s.v[block & 1];
-
-    float score[n_tiles][4] = {};
-#pragma unroll
-    for (int k = 0; k < k_steps; ++k)
-#pragma unroll
-      for (int n = 0; n < n_tiles; ++n) {
-        uint32_t b[2];
-        simt::ldmatrix_x2(b, &k_tile[n * 8 + lane % 8][k * 16 + lane / 8 % 2 * 8]);
-        simt::mma_m16n8k16<simt::Half>(score[n], q[k], b);
-      }
-    // Keys beyond what a row sees are left out; then the running maximum over the four lanes of a row.
-    const int key0 = first + block * Tr::kKeys + (lane % 4) * 2;
-    float top[2] = {largest[0], largest[1]};
-#pragma unroll
-    for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        if (key0 + n * 8 + (e & 1) >= sees[e >> 1]) score[n][e] = -INFINITY;
-        top[e >> 1] = score[n][e] > top[e >> 1] ? score[n][e] : top[e >> 1];
-      }
-    float keep[2], from[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      for (int bits = 1; bits <= 2; bits *= 2) {
-        const float other = simt::shfl_xor(top[i], bits);
-        top[i] = other > top[i] ? other : top[i];
-      }
-      from[i] = top[i] == -INFINITY ? 0.0f : top[i];  // a row that sees nothing yet: weights 0, not NaN
-      keep[i] = simt::exp2(largest[i] - from[i]);
-      largest[i] = top[i];
-      sum[i] *= keep[i];
-    }
-#pragma unroll
-    for (int n = 0; n < v_tiles; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) out[n][e] *= keep[e >> 1];
-#pragma unroll
-    for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        score[n][e] = simt::exp2(score[n][e] - from[e >> 1]);
-        sum[e >> 1] += score[n][e];
-      }
-      // The scores' fragments are those of A over 16 keys: two neighbouring tiles of eight.
-#pragma unroll
-    for (int k = 0; k < n_tiles / 2; ++k) {
-      const uint32_t w[4] = {
-          pack_halves(score[2 * k][0], score[2 * k][1]), pack_halves(score[2 * k][2], score[2 * k][3]),
-          pack_halves(score[2 * k + 1][0], score[2 * k + 1][1]), pack_halves(score[2 * k + 1][2], score[2 * k + 1][3])};
-#pragma unroll
-      for (int n = 0; n < v_tiles; ++n) {
-        uint32_t b[2];
-        simt::ldmatrix_x2_trans(b, &v_tile[k * 16 + lane % 16][n * 8]);
-        simt::mma_m16n8k16<simt::Half>(out[n], w, b);
-      }
-    }
+    const int key0 = first + block * Tr::kKeys;
+    attend_tile(q, s.k[block & 1], s.v[block & 1], state, [&](int i, int key) { return key0 + key >= sees[i]; });
     simt::sync_block();  // the tile is free for the block after the next
   }
   simt::async_wait<0>();
 
+  state.join_lanes();
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    for (int bits = 1; bits <= 2; bits *= 2) sum[i] += simt::shfl_xor(sum[i], bits);
-    const float inverse = sum[i] > 0 ? 1.0f / sum[i] : 0.0f;
+    const float inverse = state.sum[i] > 0 ? 1.0f / state.sum[i] : 0.0f;
     if (sees[i] == 0) continue;
     const int64_t pair = int64_t{row[i]} * a.n_head + head[i];
     float* to = a.out.data + row[i] * a.out.stride + int64_t{head[i]} * a.cache.v_dim;
     if (p.plan.n_splits > 1) {
       to = p.plan.partial + (int64_t{split} * a.batch.rows * a.n_head + pair) * (a.cache.v_dim + 1);
-      if (lane % 4 == 0) to[a.cache.v_dim] = sum[i] > 0 ? largest[i] + simt::log2(sum[i]) : -INFINITY;
+      if (lane % 4 == 0) to[a.cache.v_dim] = state.sum[i] > 0 ? state.largest[i] + simt::log2(state.sum[i]) : -INFINITY;
     }
 #pragma unroll
     for (int n = 0; n < v_tiles; ++n)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int c = n * 8 + (lane % 4) * 2 + e;
-        if (c < a.cache.v_dim) to[c] = out[n][2 * i + e] * inverse;
+        if (c < a.cache.v_dim) to[c] = state.out[n][2 * i + e] * inverse;
       }
   }
 }

@@ -24,8 +24,9 @@ struct GemmTraits {
 };
 
 // One tile for every type: enough rows that decoding weights costs less than multiplying them, few enough that experts
-// and short prompts fill it.
+// and short prompts fill it. The small one is for experts that few rows chose.
 using GemmTile = GemmTraits<64, 128, 2, 4>;
+using SmallGemmTile = GemmTraits<16, 128, 1, 8>;
 
 DSR1_DEVICE uint32_t two_halves(float lo, float hi) {
   return simt::half_of(lo).bits | static_cast<uint32_t>(simt::half_of(hi).bits) << 16;
@@ -105,15 +106,18 @@ DSR1_DEVICE void gemm_tile(const Weight& w, int64_t first_row, int n_out, const 
     simt::sync_block();  // both tiles are there
 #pragma unroll
     for (int k = 0; k < Tr::kK; k += 16) {
-      uint32_t a[Tr::kTilesM][4], b[Tr::kTilesN][2];
+      uint32_t a[Tr::kTilesM][4], b[Tr::kTilesN / 2][4];  // a load of four 8 x 8 matrices: sixteen outputs
+      static_assert(Tr::kTilesN % 2 == 0);
 #pragma unroll
       for (int m = 0; m < Tr::kTilesM; ++m) simt::ldmatrix_x4(a[m], &s.x[wm + m * 16 + lane % 16][k + lane / 16 * 8]);
 #pragma unroll
-      for (int n = 0; n < Tr::kTilesN; ++n) simt::ldmatrix_x2(b[n], &s.w[wn + n * 8 + lane % 8][k + lane / 8 % 2 * 8]);
+      for (int n = 0; n < Tr::kTilesN / 2; ++n)
+        simt::ldmatrix_x4(b[n], &s.w[wn + n * 16 + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]);
 #pragma unroll
       for (int m = 0; m < Tr::kTilesM; ++m)
 #pragma unroll
-        for (int n = 0; n < Tr::kTilesN; ++n) simt::mma_m16n8k16<simt::Half>(d[m][n], a[m], b[n]);
+        for (int n = 0; n < Tr::kTilesN; ++n)
+          simt::mma_m16n8k16<simt::Half>(d[m][n], a[m], {b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]});
     }
     simt::sync_block();  // before the next step overwrites them
   }

@@ -42,6 +42,17 @@ DSR1_DEVICE void store_columns(const MatmulParams& p, float (&sum)[Tr::kRows][Tr
     }
 }
 
+// The same where sum[0] is gate's and sum[1] up's.
+template <class Tr>
+DSR1_DEVICE void store_gate_up(const MatmulParams& p, float (&sum)[Tr::kRows][Tr::kCols], int o, int r0) {
+#pragma unroll
+  for (int c = 0; c < Tr::kCols; ++c) {
+    const float g = simt::reduce_sum(sum[0][c]), u = simt::reduce_sum(sum[1][c]);
+    if (simt::lane() == 0 && r0 + c < p.x.rows)
+      p.out.data[(r0 + c) * p.out.stride + o] = g / (1.0f + simt::exp(-g)) * u;
+  }
+}
+
 // block_x: kWarps * kRows output columns, block_y: kCols rows of x, block_z: head. Lanes take the pieces of consecutive
 // blocks; the sums of a lane run over ascending blocks, then the butterfly: an element's bits depend on its row alone.
 template <class T, class Tr>
@@ -74,15 +85,7 @@ DSR1_DEVICE void matvec_int8_body(const MatvecParams& p) {
     }
   }
   if constexpr (Tr::kRows == 2) {
-    if (pairs) {
-#pragma unroll
-      for (int c = 0; c < Tr::kCols; ++c) {
-        const float g = simt::reduce_sum(sum[0][c]), u = simt::reduce_sum(sum[1][c]);
-        if (simt::lane() == 0 && r0 + c < m.x.rows)
-          m.out.data[(r0 + c) * m.out.stride + o] = g / (1.0f + simt::exp(-g)) * u;
-      }
-      return;
-    }
+    if (pairs) return store_gate_up<Tr>(m, sum, o, r0);
   }
   store_columns<Tr>(m, sum, o, r0, h);
 }
@@ -90,6 +93,14 @@ DSR1_DEVICE void matvec_int8_body(const MatvecParams& p) {
 template <class T, class Tr>
 __global__ void __launch_bounds__(Tr::kThreads) matvec_int8_kernel(const MatvecParams p) {
   matvec_int8_body<T, Tr>(p);
+}
+
+// Matrices of two types: q and k in one, v in the other, as mixtures have them.
+template <class A, class B, class Tr>
+__global__ void __launch_bounds__(Tr::kThreads) matvec_int8_pair_kernel(const MatvecParams p) {
+  int block;
+  if (p.m[job_of(p, block)].w.type == A::kGgufId) matvec_int8_body<A, Tr>(p);
+  else matvec_int8_body<B, Tr>(p);
 }
 
 // Float weights: 16 bytes are this many elements, given one at a time.
@@ -133,7 +144,8 @@ DSR1_DEVICE void matvec_float_body(const MatvecParams& all) {
   int block;
   const int job = job_of(all, block), h = simt::block_z(), r0 = simt::block_y() * Tr::kCols;
   const MatmulParams& p = all.m[job];
-  const int o = (block * Tr::kWarps + simt::warp()) * Tr::kRows;
+  const bool pairs = Tr::kRows == 2 && all.gate_up;
+  const int o = (block * Tr::kWarps + simt::warp()) * (pairs ? 1 : Tr::kRows);
   if (o >= p.n_out) return;  // the whole warp
   const int64_t row0 = p.first_row + h * p.head_rows + o;
   const float* x = p.x.data + r0 * p.x.stride + h * p.x_head_stride;
@@ -144,11 +156,12 @@ DSR1_DEVICE void matvec_float_body(const MatvecParams& all) {
     float scale[Tr::kRows];
 #pragma unroll
     for (int i = 0; i < Tr::kRows; ++i) {
-      const int64_t row = row0 + (o + i < p.n_out ? i : 0);
-      piece[i] = simt::load16(p.w.data + row * p.w.row_bytes + k * (16 / n));
+      const Weight& w = i == 1 && pairs ? all.m[1].w : p.w;
+      const int64_t row = row0 + (!pairs && o + i < p.n_out ? i : 0);
+      piece[i] = simt::load16(w.data + row * w.row_bytes + k * (16 / n));
       scale[i] = 1.0f;
       if constexpr (T::kGgufId == quant::F8_E4M3::kGgufId) {
-        if (p.w.scale_inv != nullptr) scale[i] = p.w.scale_inv[row / 128 * ((p.w.cols + 127) / 128) + k / 128];
+        if (w.scale_inv != nullptr) scale[i] = w.scale_inv[row / 128 * ((w.cols + 127) / 128) + k / 128];
       }
     }
 #pragma unroll
@@ -165,6 +178,9 @@ DSR1_DEVICE void matvec_float_body(const MatvecParams& all) {
 #pragma unroll
       for (int i = 0; i < Tr::kRows; ++i) sum[i][c] = simt::fma(dot[i], scale[i], sum[i][c]);
     }
+  }
+  if constexpr (Tr::kRows == 2) {
+    if (pairs) return store_gate_up<Tr>(p, sum, o, r0);
   }
   store_columns<Tr>(p, sum, o, r0, h);
 }

@@ -5,11 +5,11 @@
 namespace dsr1::kernels {
 namespace {
 
-static_assert(GemmTile::kM == kMoeTile);
+static_assert(GemmTile::kM == kMoeTile && SmallGemmTile::kM == kSmallMoeTile);
 
 struct SortParams {
   const int32_t* ids;
-  int32_t pairs, n_expert, most_tiles;
+  int32_t pairs, n_expert, most_tiles, tile_rows;
   MoeOrder order;
 };
 
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kSortThreads) moe_sort_kernel(const SortParams
       s.first[e] = first;
       s.tile[e] = tile;
       first += s.count[e];
-      tile += (s.count[e] + kMoeTile - 1) / kMoeTile;
+      tile += (s.count[e] + p.tile_rows - 1) / p.tile_rows;
     }
     s.n_tiles = tile;
   }
@@ -45,9 +45,9 @@ __global__ void __launch_bounds__(kSortThreads) moe_sort_kernel(const SortParams
     int slot = s.first[e];
     for (int i = 0; i < p.pairs; ++i)
       if (p.ids[i] == e) p.order.order[slot++] = i;
-    for (int i = 0; i * kMoeTile < s.count[e]; ++i) {
-      const int left = s.count[e] - i * kMoeTile;
-      p.order.tiles[s.tile[e] + i] = {e, s.first[e] + i * kMoeTile, left < kMoeTile ? left : kMoeTile};
+    for (int i = 0; i * p.tile_rows < s.count[e]; ++i) {
+      const int left = s.count[e] - i * p.tile_rows;
+      p.order.tiles[s.tile[e] + i] = {e, s.first[e] + i * p.tile_rows, left < p.tile_rows ? left : p.tile_rows};
     }
   }
   for (int t = s.n_tiles + simt::thread(); t < p.most_tiles; t += kSortThreads) p.order.tiles[t] = {0, 0, 0};
@@ -61,31 +61,35 @@ struct GatheredRows {
 };
 
 // block_x: kN columns, block_y: tile.
-template <class T>
-__global__ void __launch_bounds__(GemmTile::kThreads) grouped_kernel(const GroupedParams p) {
+template <class T, class Tr>
+__global__ void __launch_bounds__(Tr::kThreads) grouped_kernel(const GroupedParams p) {
   const MoeTile tile = p.order.tiles[simt::block_y()];
   const int e = tile.expert - p.first;
   if (tile.count == 0 || e < 0 || e >= p.n) return;  // the whole block
   const Weight w = expert(p.w, e);
-  gemm_tile<T, GemmTile>(w, 0, w.rows, nullptr, p.x, p.out, simt::block_x() * GemmTile::kN,
-                         GatheredRows{p.order.order + tile.first, p.divide, tile.count});
+  gemm_tile<T, Tr>(w, 0, w.rows, nullptr, p.x, p.out, simt::block_x() * Tr::kN,
+                   GatheredRows{p.order.order + tile.first, p.divide, tile.count});
 }
 
 }  // namespace
 
-Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, const MoeOrder& order,
+Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, int32_t tile_rows, const MoeOrder& order,
                        simt::Stream stream) {
   if (n_expert > kMaxExperts)
     return Error(ErrorCode::kRuntime, "sorting takes up to " + std::to_string(kMaxExperts) + " experts");
+  const auto most = static_cast<int32_t>(moe_most_tiles(pairs, n_expert, tile_rows));
   return simt::launch("moe_sort", moe_sort_kernel, {}, kSortThreads, sizeof(SortStorage), stream,
-                      SortParams{ids, pairs, n_expert, static_cast<int32_t>(moe_most_tiles(pairs, n_expert)), order});
+                      SortParams{ids, pairs, n_expert, most, tile_rows, order});
 }
 
 Status launch_grouped(const GroupedParams& p, simt::Stream stream) {
   Status s;
   const bool known = with_type(p.w.first.type, [&]<class T>() {
-    s = simt::launch("grouped", grouped_kernel<T>, {(p.w.first.rows + GemmTile::kN - 1) / GemmTile::kN, p.n_tiles},
-                     GemmTile::kThreads, sizeof(GemmTile::SharedStorage), stream, p);
+    auto go = [&]<class Tr>(Tr) {
+      return simt::launch("grouped", grouped_kernel<T, Tr>, {(p.w.first.rows + Tr::kN - 1) / Tr::kN, p.n_tiles},
+                          Tr::kThreads, sizeof(typename Tr::SharedStorage), stream, p);
+    };
+    s = p.tile_rows == kSmallMoeTile ? go(SmallGemmTile{}) : go(GemmTile{});
   });
   if (!known) return Error(ErrorCode::kRuntime, "grouped: no kernel for tensor type " + std::to_string(p.w.first.type));
   return s;

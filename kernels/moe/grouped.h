@@ -9,21 +9,34 @@
 
 namespace dsr1::kernels {
 
-inline constexpr int kMoeTile = 64;  // rows of a tile
+// Rows of a tile: 64, or 16 where an expert has no more on average. A tile of 16 takes six tenths of the time of one of
+// 64 (docs/kernels/gemm.md); with 17 to 32 rows there would be two of them.
+inline constexpr int kMoeTile = 64, kSmallMoeTile = 16;
+inline int32_t moe_tile_rows(int64_t pairs, int64_t n_expert) {
+  return pairs <= n_expert * kSmallMoeTile ? kSmallMoeTile : kMoeTile;
+}
 
-// Filled by launch_moe_sort. order[slot]: the pair, by expert, ascending within one. Tile t takes `count` slots from
-// `first` on, of one expert.
+// Filled by launch_moe_sort. order[slot]: the pair, by expert, ascending
+// within one. Tile t takes `count` slots from `first` on, of one expert.
 struct MoeTile {
   int32_t expert, first, count;
 };
 struct MoeOrder {
   int32_t* order = nullptr;  // [pairs]
-  MoeTile* tiles = nullptr;  // [moe_most_tiles(pairs, n_expert)]; the unused have count 0
+  MoeTile* tiles = nullptr;  // [moe_most_tiles(pairs, n_expert, rows of a tile)]; the unused have count 0
 };
-inline int64_t moe_most_tiles(int64_t pairs, int64_t n_expert) {
-  return pairs / kMoeTile + (pairs < n_expert ? pairs : n_expert);
+inline int64_t moe_most_tiles(int64_t pairs, int64_t n_expert, int32_t tile_rows) {
+  return pairs / tile_rows + (pairs < n_expert ? pairs : n_expert);
 }
-Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, const MoeOrder& order, simt::Stream stream);
+// For any number of pairs up to this one.
+inline int64_t moe_most_tiles_up_to(int64_t pairs, int64_t n_expert) {
+  const int64_t small = n_expert * kSmallMoeTile < pairs ? n_expert * kSmallMoeTile : pairs;
+  const int64_t a = moe_most_tiles(pairs, n_expert, moe_tile_rows(pairs, n_expert)),
+                b = moe_most_tiles(small, n_expert, kSmallMoeTile);
+  return a > b ? a : b;
+}
+Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, int32_t tile_rows, const MoeOrder& order,
+                       simt::Stream stream);
 
 // out[pair] = W_(its expert) x[pair / divide], for pairs of experts first ... first + n - 1: w holds only those.
 struct GroupedParams {
@@ -31,7 +44,7 @@ struct GroupedParams {
   MoeOrder order;
   HalfRows x;
   Matrix out;
-  int32_t divide, n_tiles;
+  int32_t divide, n_tiles, tile_rows;  // kMoeTile or kSmallMoeTile, as it was sorted
   int32_t first = 0, n = kMaxExperts;
 };
 Status launch_grouped(const GroupedParams& params, simt::Stream stream);

@@ -123,7 +123,7 @@ std::vector<Finding> examine_machine(bool measure) {
   if (measure) probe_disk(&out);
 
   std::string why;
-  const backend::CudaInfo cuda = backend::cuda_info();
+  const backend::CudaInfo cuda = backend::cuda_info(backend::CudaDetail::kAll);
   const auto gpus = runtime::read_gpus(&why);
   if (gpus.empty()) {
     out.push_back({"GPU", true, "none: " + why, "with an NVIDIA card: install its driver, then nvidia-smi shows it"});
@@ -132,7 +132,10 @@ std::vector<Finding> examine_machine(bool measure) {
     out.push_back(
         {"GPU", cuda.problem.empty(),
          g.name + ", driver " + g.driver + (g.memory_free.value ? ", " + gib(*g.memory_free.value) + " free" : ""),
-         cuda.problem.empty() ? "" : cuda.problem + "; CUDA 13 needs compute capability 7.5 or newer"});
+         cuda.problem.empty() ? "" : cuda.problem});
+  if (cuda.problem.empty() && !cuda.cublas_problem.empty())
+    out.push_back({"cuBLAS", false, cuda.cublas_problem,
+                   "prompts of F16 and BF16 models are slower without it; it comes with the CUDA Toolkit"});
 
   out.push_back({"toolkit", cuda.built || gpus.empty(),
                  cuda.built ? "CUDA " + cuda.runtime + " is in this build" : "this build has no CUDA in it",

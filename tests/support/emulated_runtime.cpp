@@ -20,6 +20,8 @@ namespace dsr1::simt::emu {
 
 namespace {
 
+bool has_blas = true;
+
 Status enqueue(Stream s, std::function<Status()> work) {
   if (s->capture != nullptr) {
     s->capture->push_back(std::move(work));
@@ -43,6 +45,8 @@ void drain(Stream s, uint64_t until) {
 }
 
 }  // namespace
+
+void set_blas(bool present) { has_blas = present; }
 
 Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, Stream stream,
               std::function<void()> body) {
@@ -135,8 +139,10 @@ class EmulatedBlas final : public Blas {
 
 }  // namespace
 
+std::string Blas::problem() { return emu::has_blas ? "" : "the test took it away"; }
 size_t Blas::workspace_bytes() { return 0; }
 Result<std::unique_ptr<Blas>> Blas::make(Stream stream) {
+  if (!emu::has_blas) return Error(ErrorCode::kNoDevice, problem());
   return std::unique_ptr<Blas>(std::make_unique<EmulatedBlas>(stream));
 }
 

@@ -88,6 +88,7 @@ void forget_written(void* p, size_t bytes);   // as if nobody had written there;
 void set_seed(uint64_t seed);
 // Device memory that allocations may take; default 1 GiB.
 void set_device_bytes(size_t bytes);
+void set_blas(bool present);  // of backends made from now on; it is
 // Whether loads and stores are seen: false where kernels are built with a sanitizer of their own.
 bool sees_accesses();
 // Launches so far, for tests that count them.

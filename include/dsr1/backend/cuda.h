@@ -20,13 +20,16 @@ struct CudaDevice {
 };
 
 struct CudaInfo {
-  bool built = false;           // this program was built with the CUDA Toolkit
-  std::string runtime, cublas;  // versions, "13.0"; empty where not built
-  std::string problem;          // why there are no devices, for people; empty where there are
+  bool built = false;          // this program was built with the CUDA Toolkit
+  std::string runtime;         // version, "13.0"; empty where not built
+  std::string problem;         // why no device can be used, for people; empty where one can
+  std::string cublas_problem;  // why cuBLAS cannot be loaded (kAll); empty where it can
   std::vector<CudaDevice> devices;
 };
 
-CudaInfo cuda_info();
+// kAll: free memory and cuBLAS too, which costs a context on every device and loading half a gigabyte.
+enum class CudaDetail { kDevices, kAll };
+CudaInfo cuda_info(CudaDetail detail = CudaDetail::kDevices);
 
 // Computes on device `index`; Ops::reserve allocates all workspace (kDoesNotFit without memory). kNoDevice without the
 // device or in a build without CUDA. Experts may stay in host memory (ops::HostExperts). Mats, caches (Segment::kv) and

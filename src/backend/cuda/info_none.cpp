@@ -3,7 +3,7 @@
 
 namespace dsr1::backend {
 
-CudaInfo cuda_info() {
+CudaInfo cuda_info(CudaDetail /*detail*/) {
   CudaInfo info;
   info.problem = "this build has no CUDA support (build the preset `cuda`)";
   return info;

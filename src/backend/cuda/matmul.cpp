@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dsr1/base/log.h"
 #include "dsr1/tensor/dtype.h"
 
 namespace dsr1::backend::cuda {
@@ -38,7 +39,10 @@ size_t Matmul::bytes_for(const ops::Limits& l) {
 
 Result<Matmul> Matmul::make(const ops::Limits& l, Stream stream) {
   Matmul m;
-  DSR1_TRY(m.blas_, Blas::make(stream));
+  auto blas = Blas::make(stream);
+  if (!blas && blas.error().code != ErrorCode::kNoDevice) return Error(std::move(blas).error());
+  if (blas) m.blas_ = std::move(*blas);
+  else log_info("large F16 and BF16 products go through this program's own kernels: " + blas.error().message);
   const Bytes b = bytes_of(l);
   DSR1_TRY(m.workspace_, Memory::allocate(Memory::Where::kDevice, b.workspace, "activations as int8"));
   if (b.hidden > 0) {
@@ -75,10 +79,6 @@ bool on_tensor_cores(const MatmulParams& p) {
   return p.x.rows > kernels::kMatvecMost && kernels::gemm_declines(p) == nullptr &&
          p.w.type != static_cast<uint32_t>(DType::kF32);
 }
-bool by_library(const MatmulParams& p, bool bf16) {
-  return on_tensor_cores(p) && p.x.rows >= Matmul::kBlasRows &&
-         p.w.type == static_cast<uint32_t>(bf16 ? DType::kBF16 : DType::kF16);
-}
 bool as_int8(const MatmulParams& p) {
   return !on_tensor_cores(p) && kernels::is_quantized(p.w.type) && p.x_head_stride % 32 == 0 && p.x.cols % 32 == 0;
 }
@@ -93,7 +93,10 @@ Status in_groups(std::span<const MatmulParams> jobs, Takes takes, Launch launch)
     }
     size_t n = 1;
     while (i + n < jobs.size() && n < kernels::kMatvecJobs && jobs[i].n_head == 1 && jobs[i + n].n_head == 1 &&
-           takes(jobs[i + n]) && jobs[i + n].w.type == jobs[i].w.type && jobs[i + n].w.cols == jobs[i].w.cols)
+           takes(jobs[i + n]) && jobs[i + n].w.cols == jobs[i].w.cols &&
+           std::all_of(&jobs[i], &jobs[i + n], [&](const MatmulParams& p) {
+             return kernels::matvec_joins(p.w.type, jobs[i + n].w.type, p.x.rows);
+           }))
       ++n;
     DSR1_TRY_STATUS(launch(jobs.subspan(i, n)));
     i += n;
@@ -102,6 +105,11 @@ Status in_groups(std::span<const MatmulParams> jobs, Takes takes, Launch launch)
 }
 
 }  // namespace
+
+bool Matmul::by_library(const MatmulParams& p, bool bf16) const {
+  return blas_ != nullptr && on_tensor_cores(p) && p.x.rows >= kBlasRows &&
+         p.w.type == static_cast<uint32_t>(bf16 ? DType::kBF16 : DType::kF16);
+}
 
 Activations Matmul::prepare(Matrix x) {
   if (!met_quantized_ || x.cols % 32 != 0 || x.rows > kernels::kMatvecMost) return {};
@@ -150,13 +158,19 @@ bool Matmul::takes_matvec(std::span<const MatmulParams> jobs) const {
 }
 
 bool Matmul::takes_gate_up(std::span<const MatmulParams> jobs) const {
-  return jobs.size() == 2 && jobs[0].x.rows <= 2 && as_int8(jobs[0]) && as_int8(jobs[1]) &&
-         jobs[0].w.type == jobs[1].w.type && jobs[0].w.cols == jobs[1].w.cols && jobs[0].n_out == jobs[1].n_out &&
-         jobs[0].n_head == 1 && jobs[1].n_head == 1 && jobs[0].bias == nullptr && jobs[1].bias == nullptr;
+  const bool forms =
+      jobs.size() == 2 && ((as_int8(jobs[0]) && as_int8(jobs[1])) ||
+                           (kernels::matvec_float_takes(jobs[0]) && kernels::matvec_float_takes(jobs[1])));
+  return forms && jobs[0].x.rows <= 2 && jobs[0].w.type == jobs[1].w.type && jobs[0].w.cols == jobs[1].w.cols &&
+         jobs[0].n_out == jobs[1].n_out && jobs[0].n_head == 1 && jobs[1].n_head == 1 && jobs[0].bias == nullptr &&
+         jobs[1].bias == nullptr;
 }
 
 Status Matmul::run_gate_up(std::span<const MatmulParams> jobs, Stream stream) {
-  DSR1_TRY(const Activations a, quantize(jobs[0].x, stream));
+  Activations a;
+  if (kernels::is_quantized(jobs[0].w.type)) {
+    DSR1_TRY(a, quantize(jobs[0].x, stream));
+  }
   return kernels::launch_matvec_gate_up(jobs[0], jobs[1], a, stream);
 }
 
@@ -190,7 +204,7 @@ Status Matmul::run(std::span<const MatmulParams> jobs, Stream stream) {
   const Matrix x = jobs[0].x;
   DSR1_TRY_STATUS(run_blas(jobs, false, stream));
   DSR1_TRY_STATUS(run_blas(jobs, true, stream));
-  auto by_tile = [](const MatmulParams& p) {
+  auto by_tile = [&](const MatmulParams& p) {
     return on_tensor_cores(p) && !by_library(p, false) && !by_library(p, true);
   };
   // One workspace: what is made for the first kind of jobs is used up before the second kind's.

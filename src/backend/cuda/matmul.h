@@ -45,9 +45,10 @@ class Matmul {
  private:
   static Result<kernels::HalfRows> to_half_in(const Memory& memory, kernels::Matrix x, Stream stream);
 
+  bool by_library(const kernels::MatmulParams& p, bool bf16) const;
   Status run_blas(std::span<const kernels::MatmulParams> jobs, bool bf16, Stream stream);
 
-  std::unique_ptr<Blas> blas_;
+  std::unique_ptr<Blas> blas_;  // null where there is none: gemm takes those products too
   Memory workspace_, hidden_;
   kernels::Matrix held_;  // whose int8 form the workspace holds
   bool met_quantized_ = false;

@@ -9,7 +9,7 @@ namespace dsr1::backend::cuda {
 using kernels::MoeFfnParams;
 
 size_t Moe::bytes_for(const ops::Limits& l) {
-  return static_cast<size_t>(kernels::moe_most_tiles(l.max_rows * l.n_expert_used, l.n_expert)) *
+  return static_cast<size_t>(kernels::moe_most_tiles_up_to(l.max_rows * l.n_expert_used, l.n_expert)) *
          sizeof(kernels::MoeTile);
 }
 
@@ -69,14 +69,15 @@ Status Moe::run_grouped(MoeFfnParams p, int n_expert, kernels::Matrix up, int32_
   const int32_t pairs = p.x.rows * p.n_used;
   p.gate_out.rows = p.down_out.rows = up.rows = pairs;
   const kernels::MoeOrder order{slots, tiles_.as<kernels::MoeTile>()};
-  const auto n_tiles = static_cast<int32_t>(kernels::moe_most_tiles(pairs, n_expert));
-  DSR1_TRY_STATUS(kernels::launch_moe_sort(p.ids, pairs, n_expert, order, stream));
+  const int32_t tile_rows = kernels::moe_tile_rows(pairs, n_expert);
+  const auto n_tiles = static_cast<int32_t>(kernels::moe_most_tiles(pairs, n_expert, tile_rows));
+  DSR1_TRY_STATUS(kernels::launch_moe_sort(p.ids, pairs, n_expert, tile_rows, order, stream));
   DSR1_TRY(const kernels::HalfRows x, matmul.to_half(p.x, stream));
-  DSR1_TRY_STATUS(project(Which::kGate, {{}, order, x, p.gate_out, p.n_used, n_tiles}));
-  DSR1_TRY_STATUS(project(Which::kUp, {{}, order, x, up, p.n_used, n_tiles}));
+  DSR1_TRY_STATUS(project(Which::kGate, {{}, order, x, p.gate_out, p.n_used, n_tiles, tile_rows}));
+  DSR1_TRY_STATUS(project(Which::kUp, {{}, order, x, up, p.n_used, n_tiles, tile_rows}));
   DSR1_TRY_STATUS(kernels::launch_swiglu(p.gate_out, up, p.gate_out, stream));
   DSR1_TRY(const kernels::HalfRows hidden, matmul.to_half_hidden(p.gate_out, stream));
-  DSR1_TRY_STATUS(project(Which::kDown, {{}, order, hidden, p.down_out, 1, n_tiles}));
+  DSR1_TRY_STATUS(project(Which::kDown, {{}, order, hidden, p.down_out, 1, n_tiles, tile_rows}));
   return kernels::launch_moe_combine(p, stream);
 }
 

@@ -93,6 +93,7 @@ struct BlasGemm {
 };
 class Blas {
  public:
+  static std::string problem();  // why there is none; empty where there is
   static size_t workspace_bytes();
   // Queues on `stream`.
   static Result<std::unique_ptr<Blas>> make(Stream stream);

@@ -1,7 +1,7 @@
 // The device runtime on the CUDA runtime library.
-#include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 
+#include "backend/cuda/cudart.h"
 #include "backend/cuda/runtime.h"
 #include "dsr1/tensor/tensor.h"
 
@@ -40,54 +40,18 @@ class CudaEvent final : public Event {
   cudaEvent_t event_;
 };
 
-class CudaBlas final : public Blas {
- public:
-  CudaBlas(cublasHandle_t handle, Memory workspace) : handle_(handle), workspace_(std::move(workspace)) {}
-  ~CudaBlas() override { cublasDestroy(handle_); }
-  // Column-major to cuBLAS: out^T [n_out, rows] = w^T^T x^T.
-  Status run(const BlasGemm& g) override {
-    const float one = 1, zero = 0;
-    const cudaDataType_t type = g.bf16 ? CUDA_R_16BF : CUDA_R_16F;
-    const cublasStatus_t s =
-        cublasGemmEx(handle_, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(g.n_out), static_cast<int>(g.rows),
-                     static_cast<int>(g.n_in), &one, g.w, type, static_cast<int>(g.w_stride), g.x, type,
-                     static_cast<int>(g.x_stride), &zero, g.out, CUDA_R_32F, static_cast<int>(g.out_stride),
-                     CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    if (s == CUBLAS_STATUS_SUCCESS) return {};
-    return Error(ErrorCode::kRuntime, std::string("cuBLAS: ") + cublasGetStatusString(s));
-  }
-
- private:
-  cublasHandle_t handle_;
-  Memory workspace_;  // its own is allocated on first use
-};
-
 }  // namespace
-
-size_t Blas::workspace_bytes() { return size_t{32} << 20; }  // what cuBLAS wants on Hopper
-
-Result<std::unique_ptr<Blas>> Blas::make(Stream stream) {
-  DSR1_TRY(Memory workspace, Memory::allocate(Memory::Where::kDevice, workspace_bytes(), "cuBLAS"));
-  cublasHandle_t handle = nullptr;
-  cublasStatus_t s = cublasCreate(&handle);
-  if (s == CUBLAS_STATUS_SUCCESS) s = cublasSetStream(handle, stream);
-  if (s == CUBLAS_STATUS_SUCCESS) s = cublasSetWorkspace(handle, workspace.data(), workspace.size());
-  if (s != CUBLAS_STATUS_SUCCESS) {
-    if (handle != nullptr) cublasDestroy(handle);
-    return Error(ErrorCode::kRuntime, std::string("cuBLAS: ") + cublasGetStatusString(s));
-  }
-  return std::unique_ptr<Blas>(std::make_unique<CudaBlas>(handle, std::move(workspace)));
-}
 
 Result<DeviceFacts> open_device(int index) {
   int n = 0;
   if (const cudaError_t e = cudaGetDeviceCount(&n); e != cudaSuccess)
-    return Error(ErrorCode::kNoDevice, std::string("no CUDA device: ") + cudaGetErrorString(e));
+    return Error(ErrorCode::kNoDevice, "no CUDA device: " + why_no_device(e));
   if (index < 0 || index >= n)
     return Error(ErrorCode::kNoDevice, "no CUDA device " + std::to_string(index) + "; there are " + std::to_string(n));
   DSR1_TRY_STATUS(check(cudaSetDevice(index), "device"));
   cudaDeviceProp p{};
   DSR1_TRY_STATUS(check(cudaGetDeviceProperties(&p, index), "device properties"));
+  if (std::string why = why_too_old(p); !why.empty()) return Error(ErrorCode::kNoDevice, std::move(why));
   DeviceFacts f;
   f.name = p.name;
   f.major = p.major;
