@@ -65,9 +65,12 @@ Result<runtime::EngineOptions> ModelOptions::engine_options() const {
   const bool wants_gpu = gpu_layers == "all" || (gpu_layers != "auto" && *parse_int(gpu_layers) > 0);
   if (wants_gpu && device != "auto" && !device.starts_with("cuda"))
     return Error(ErrorCode::kUsage, "-ngl " + gpu_layers + " contradicts --device " + device);
-  if (wants_gpu) {
+  // Here too, not only where a model is opened: `fit` opens none.
+  if (wants_gpu || device == "cuda" || device == "cuda:0") {
     if (const std::string problem = backend::cuda_info().problem; !problem.empty())
-      return Error(ErrorCode::kNoDevice, "-ngl " + gpu_layers + " needs a GPU: " + problem);
+      return Error(ErrorCode::kNoDevice,
+                   wants_gpu ? "-ngl " + gpu_layers + " needs a GPU: " + problem
+                             : "device " + device + " was asked for: " + problem + "; use --device cpu");
   }
   if (gpu_layers != "auto")
     o.placement.n_gpu_layers = gpu_layers == "all" ? std::numeric_limits<int32_t>::max() : *parse_int(gpu_layers);

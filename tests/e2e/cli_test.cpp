@@ -155,7 +155,22 @@ TEST(Cli, OldAndForeignSpellingsAreUnderstood) {
                 .code,
             0);
   expect_refusal(run({"run", talker(), "-p", "hi", "-ngl", "99"}), 6, {"GPU"});
-  expect_refusal(run({"run", talker(), "-p", "hi", "--device", "cuda"}), 6, {"cuda"});
+}
+
+// In a build with CUDA and in one without: nothing here has a GPU, or the test leaves (tools/gpu_check runs there).
+TEST(Cli, AGpuAskedForAndAbsentIsExitSixAndAutoTakesTheProcessor) {
+  const Ran list = run({"--list-devices"});
+  if (list.out.find("cuda    none: ") == std::string::npos) GTEST_SKIP() << "there is a GPU here";
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"run", talker(), "-p", "hi", "--device", "cuda"},
+        {"run", talker(), "-p", "hi", "--device", "cuda:0"},
+        {"fit", talker(), "--device", "cuda"},
+        {"bench", talker(), "-p", "8", "-n", "0", "--device", "cuda"}})
+    expect_refusal(run(args), 6, {"cuda"});
+  const Ran automatic = run({"run", talker(), "-p", "hi", "--device", "auto"});
+  EXPECT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_EQ(automatic.out, "Hello, world\n");
+  EXPECT_EQ(automatic.err, "");
 }
 
 TEST(Cli, BadModelFilesAreExitThreeInOneLine) {

@@ -1,12 +1,42 @@
-# cmake -D ROOT=<source tree> -P check_gpu_check.cmake : tools/gpu_check on a machine without a GPU must say so and exit 6,
-# before it builds or writes anything.
+# cmake -D ROOT=<source tree> -D WORK=<folder> -P check_gpu_check.cmake : tools/gpu_check without a GPU, and over stand-ins
+# for the driver's program and for what it runs: one part fails, one skips itself, one does not find its tool, and the
+# others still run and are reported.
 cmake_minimum_required(VERSION 3.25)
-find_program(NVIDIA_SMI nvidia-smi)
-if(NVIDIA_SMI)
-  message("skipped: there is a GPU driver here")
-  return()
-endif()
-execute_process(COMMAND ${ROOT}/tools/gpu_check RESULT_VARIABLE rc OUTPUT_VARIABLE out ERROR_VARIABLE said)
-if(NOT rc EQUAL 6 OR NOT said MATCHES "no GPU here")
-  message(FATAL_ERROR "exit code ${rc}, expected 6; it said: ${said}")
-endif()
+set(ENV{DSR1_NVIDIA_SMI} ${WORK}/absent)
+file(REMOVE_RECURSE ${WORK})
+
+# expect(CODE PATTERN ARGUMENTS...)
+function(expect code pattern)
+  execute_process(COMMAND ${ROOT}/tools/gpu_check ${ARGN} RESULT_VARIABLE rc OUTPUT_VARIABLE out ERROR_VARIABLE said)
+  if(NOT rc EQUAL ${code} OR NOT "${out}${said}" MATCHES "${pattern}")
+    message(FATAL_ERROR "gpu_check ${ARGN}: exit code ${rc}, expected ${code} and \"${pattern}\"; it said: ${out}${said}")
+  endif()
+endfunction()
+function(program name text)
+  file(WRITE ${WORK}/${name} "#!/bin/sh\n${text}\n")
+  file(CHMOD ${WORK}/${name} PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+endfunction()
+
+expect(6 "no GPU here")
+expect(0 "no GPU here.*primitives.*sanitize.*speed" --dry-run)
+expect(2 "unknown argument everything" everything)
+
+program(smi "echo 'Some GPU, 9.0, 580.1, 81559 MiB'")
+set(ENV{DSR1_NVIDIA_SMI} ${WORK}/smi)
+file(WRITE ${WORK}/pack/about "arch 90a\ntoolkit 13.0\ncommit 123\n")
+program(pack/kernels_cuda "echo '[  PASSED  ] 5 tests.'")
+program(pack/ops_cuda "echo 'Ops.Wrong at row 3'; exit 1")
+program(pack/property_cuda "echo 'no CUDA device: none'; echo '[  PASSED  ] 1 test.'; echo '[  SKIPPED ] 3 tests.'")
+program(pack/bench_gpu "echo 'Some GPU: copies 3000 GB/s (read and written), BF16 products 790 TFLOP/s'")
+expect(1 "primitives: passed, 5 tests.*ops: .*FAILED.*exit code 1.*models: .*FAILED.*3 tests skipped.*kernels: passed.*failed: ops models"
+  --from ${WORK}/pack --out ${WORK}/results primitives ops models kernels)
+file(READ ${WORK}/results/some-gpu.md report)
+foreach(line "commit . 123" "primitives . passed" "copies 3000" "Ops.Wrong at row 3" "speed . not run")
+  if(NOT report MATCHES "${line}")
+    message(FATAL_ERROR "the report lacks \"${line}\": ${report}")
+  endif()
+endforeach()
+program(smi "echo 'Some GPU, 8.6, 580.1, 24576 MiB'")
+expect(6 "built for sm_90a, and this GPU .* is sm_86" --from ${WORK}/pack primitives)
+program(smi "echo 'No devices were found'; exit 6")
+expect(6 "no GPU here: nvidia-smi finds none" --from ${WORK}/pack)
