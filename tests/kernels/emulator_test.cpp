@@ -130,5 +130,16 @@ TEST(Emulator, AGraphReplaysWithWhatMemoryHoldsThen) {
   }
 }
 
+TEST(Emulator, WhileAStreamRecordsNothingIsWaitedForOrAllocated) {
+  using backend::cuda::Memory;
+  Device d;
+  ASSERT_TRUE(backend::cuda::begin_capture(d.stream));
+  EXPECT_FALSE(backend::cuda::synchronize(d.stream));
+  EXPECT_FALSE(Memory::allocate(Memory::Where::kDevice, 16, "a test"));
+  ASSERT_TRUE(backend::cuda::end_capture(d.stream));
+  EXPECT_TRUE(backend::cuda::synchronize(d.stream));
+  EXPECT_TRUE(Memory::allocate(Memory::Where::kDevice, 16, "a test"));
+}
+
 }  // namespace
 }  // namespace dsr1::test

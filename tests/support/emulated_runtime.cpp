@@ -21,6 +21,7 @@ namespace dsr1::simt::emu {
 namespace {
 
 bool has_blas = true;
+int n_recording = 0;  // streams between begin_capture and end_capture
 
 Status enqueue(Stream s, std::function<Status()> work) {
   if (s->capture != nullptr) {
@@ -159,6 +160,9 @@ Result<DeviceFacts> open_device(int index) {
 }
 
 Result<Memory> Memory::allocate(Where where, size_t bytes, const std::string& what) {
+  // As the CUDA runtime has it in the mode that runtime_cudart.cpp records in.
+  if (emu::n_recording > 0)
+    return Error(ErrorCode::kRuntime, "memory for " + what + " is allocated while a stream records");
   void* p = emu::device_allocate(bytes, where == Where::kPinned);
   if (p == nullptr)
     return Error(ErrorCode::kDoesNotFit,
@@ -182,9 +186,14 @@ Memory& Memory::operator=(Memory&& o) noexcept {
 }
 
 Result<Stream> make_stream() { return new CUstream_st; }
-void destroy_stream(Stream stream) { delete stream; }
+void destroy_stream(Stream stream) {
+  if (stream->capture != nullptr) --emu::n_recording;
+  delete stream->capture;
+  delete stream;
+}
 
 Status synchronize(Stream stream) {
+  if (stream->capture != nullptr) return Error(ErrorCode::kRuntime, "a stream that records is waited for");
   emu::drain(stream, stream->queued);
   return std::exchange(stream->status, {});
 }
@@ -228,12 +237,14 @@ Status fill_bytes(void* to, int value, size_t bytes, Stream stream) {
 Status begin_capture(Stream stream) {
   if (stream->capture != nullptr) return Error(ErrorCode::kRuntime, "begin of a graph: the stream records already");
   stream->capture = new std::vector<std::function<Status()>>;
+  ++emu::n_recording;
   return {};
 }
 
 Result<std::unique_ptr<Graph>> end_capture(Stream stream) {
   if (stream->capture == nullptr) return Error(ErrorCode::kRuntime, "end of a graph: the stream does not record");
   std::unique_ptr<std::vector<std::function<Status()>>> work(std::exchange(stream->capture, nullptr));
+  --emu::n_recording;
   return std::unique_ptr<Graph>(std::make_unique<EmulatedGraph>(std::move(*work)));
 }
 
