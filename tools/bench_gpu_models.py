@@ -86,6 +86,8 @@ def report(name, rows, case, args, peer):
             share, goal = own["operations_per_token"] * speed / (args.bf16 * 1e12), case.get("prefill")
         elif not prompt and args.copy:
             share, goal = own["bytes_read_per_token"]["vram"] * speed / (args.copy * 1e9), case.get("decode")
+        if r.get("n_depth"):
+            goal = None
         test = f"pp{r['n_prompt']}" if prompt else f"tg{r['n_gen']}"
         if r.get("n_depth"):
             test += f" at {r['n_depth']}"

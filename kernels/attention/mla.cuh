@@ -14,10 +14,12 @@ struct MlaTraits {
   static constexpr int kKeys = 32;
   static constexpr int kRow = kDim + 8;
   static constexpr int kTilesV = kV / kWarps / 8;  // value columns of a warp, in eights
+  static constexpr int kParts = 4;                 // of a score's sum, a warp each
+  static_assert(kDim % (16 * kParts) == 0 && kKeys == 32);
   struct SharedStorage {
     alignas(16) simt::Half q[kMlaHeads][kRow], k[kKeys][kRow];
     alignas(16) simt::Half weight[kMlaHeads][kKeys + 8];
-    float score[kMlaHeads][kKeys + 1];
+    float score[kParts][kMlaHeads][kKeys + 1];
     float keep[kMlaHeads], sum[kMlaHeads], largest[kMlaHeads];
   };
 };
@@ -54,27 +56,40 @@ DSR1_DEVICE void mla_body(const FlashParams& p) {
     simt::async_wait<0>();
     simt::sync_block();  // the tile, and before the first: queries and state
 
-    // Scores of heads 16 m ... and keys 8 n ...: a warp each.
-    const int m = warp / 4 * 16, n = warp % 4 * 8;
-    float score[4] = {};
-#pragma unroll 4
-    for (int k = 0; k < Tr::kDim; k += 16) {
-      uint32_t q[4], b[2];
+    // A warp takes sixteen heads, all keys, and a quarter of the columns: 384 bytes of shared memory a product, where a
+    // tile of eight keys over all columns would load 768.
+    const int m = warp / Tr::kParts * 16, part = warp % Tr::kParts;
+    float score[4][4] = {};
+#pragma unroll 3
+    for (int i = 0; i < Tr::kDim / 16 / Tr::kParts; ++i) {
+      const int k = (part * (Tr::kDim / 16 / Tr::kParts) + i) * 16;
+      uint32_t q[4];
       simt::ldmatrix_x4(q, &s.q[m + lane % 16][k + lane / 16 * 8]);
-      simt::ldmatrix_x2(b, &s.k[n + lane % 8][k + lane / 8 % 2 * 8]);
-      simt::mma_m16n8k16<simt::Half>(score, q, b);
+#pragma unroll
+      for (int n = 0; n < 4; n += 2) {
+        uint32_t b[4];
+        simt::ldmatrix_x4(b, &s.k[n * 8 + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]);
+        simt::mma_m16n8k16<simt::Half>(score[n], q, {b[0], b[1]});
+        simt::mma_m16n8k16<simt::Half>(score[n + 1], q, {b[2], b[3]});
+      }
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const simt::RowCol at = simt::FragC::at(lane, i);
-      s.score[m + at.row][n + at.col] = key0 + n + at.col < seen ? score[i] : -INFINITY;
-    }
+    for (int n = 0; n < 4; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const simt::RowCol at = simt::FragC::at(lane, i);
+        s.score[part][m + at.row][n * 8 + at.col] = score[n][i];
+      }
     simt::sync_block();
     // Softmax of four heads a warp, a key a lane. The first key of a split is always seen, so the maximum is finite.
 #pragma unroll
     for (int i = 0; i < kMlaHeads / Tr::kWarps; ++i) {
       const int h = warp * (kMlaHeads / Tr::kWarps) + i;
-      const float x = s.score[h][lane], before = s.largest[h];
+      float x = 0;
+#pragma unroll
+      for (int j = 0; j < Tr::kParts; ++j) x += s.score[j][h][lane];
+      if (key0 + lane >= seen) x = -INFINITY;
+      const float before = s.largest[h];
       const float top = simt::reduce_max(x), largest = top > before ? top : before;
       const float w = simt::exp2(x - largest), sum = simt::reduce_sum(w), keep = simt::exp2(before - largest);
       s.weight[h][lane] = simt::half_of(w);
@@ -134,7 +149,7 @@ DSR1_DEVICE void mla_body(const FlashParams& p) {
 }
 
 template <class Kv, class Tr>
-__global__ void __launch_bounds__(Tr::kThreads) mla_kernel(const FlashParams p) {
+__global__ void __launch_bounds__(Tr::kThreads, 2) mla_kernel(const FlashParams p) {
   mla_body<Kv, Tr>(p);
 }
 

@@ -1,8 +1,8 @@
 // Attention of MLA in its absorbed form: all heads meet one latent row a key, whose first v_dim values are also the
 // value.
 //
-// A block takes 32 heads of one row of the batch and a range of its keys, 32 at a time: scores of 16 heads by 8 keys
-// are a warp's work, then softmax with a key a lane, then each warp sums its eighth of the value columns. The latent
+// A block takes 32 heads of one row of the batch and a range of its keys, 32 at a time: a warp takes a
+// quarter of the columns of 16 heads' scores, then comes softmax with a key a lane, then each warp sums its eighth of the value columns. The latent
 // tile is loaded once and serves as keys and values (DeepSeek-V3 report 2.1.1; FlashMLA's deep dive, April 2025).
 // Ranges of keys are joined as in flash.h.
 //

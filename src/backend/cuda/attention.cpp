@@ -12,7 +12,7 @@ namespace {
 constexpr int kRowSplits = 256;
 // Blocks a multiprocessor holds at once (shared memory: 35 KiB each) and wants, to have enough loads in flight.
 constexpr int kBlocksEach = 6;
-constexpr int kMlaBlocksEach = 2;  // 80 KiB each
+constexpr int kMlaBlocksEach = 2;  // 92 KiB each
 // Keys that are worth a block of their own.
 constexpr int kKeysEach = 128;
 
