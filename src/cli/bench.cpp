@@ -257,6 +257,7 @@ Status BenchCommand::run() {
   split_types(types_k_, &types_k);
   split_types(types_v_, &types_v);
 
+  if (plot_) DSR1_TRY_STATUS(check_can_create(*plot_));
   const Interruptible interruptible;
   Status status;
   for (const std::string& path : paths)

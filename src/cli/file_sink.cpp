@@ -1,5 +1,7 @@
 #include "file_sink.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -9,10 +11,27 @@ FileSink::~FileSink() {
   if (file_ != nullptr) std::fclose(file_);
 }
 
+namespace {
+
+Error cannot_create(const std::string& path) {
+  return {ErrorCode::kUsage, "cannot create " + path + ": " + std::strerror(errno)};
+}
+
+}  // namespace
+
+Status check_can_create(const std::string& path) {
+  const bool existed = access(path.c_str(), F_OK) == 0;
+  std::FILE* file = std::fopen(path.c_str(), "abe");
+  if (file == nullptr) return cannot_create(path);
+  std::fclose(file);
+  if (!existed) std::remove(path.c_str());
+  return {};
+}
+
 Status FileSink::open(const std::string& path) {
   path_ = path;
   file_ = std::fopen(path.c_str(), "wbe");
-  if (file_ == nullptr) return Error(ErrorCode::kUsage, "cannot create " + path + ": " + std::strerror(errno));
+  if (file_ == nullptr) return cannot_create(path);
   return {};
 }
 

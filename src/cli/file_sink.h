@@ -25,4 +25,8 @@ class FileSink {
   std::FILE* file_ = nullptr;
 };
 
+// Whether a file can be written there, found out before the work that it is for: kUsage where it cannot be created.
+// What it holds stays; where it did not exist it does not afterwards.
+Status check_can_create(const std::string& path);
+
 }  // namespace dsr1::cli

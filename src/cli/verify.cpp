@@ -65,9 +65,9 @@ class VerifyCommand final : public Command {
                          (c.mend.empty() ? "" : std::string(18, ' ') + "-> " + c.mend + "\n"));
     };
     {
-      ProgressBar bar("scanning");
-      DSR1_TRY(const auto all,
-               runtime::verify_model(path, o, on_check, [&](int64_t done, int64_t total) { bar.update(done, total); }));
+      ProgressBar bar("verifying");
+      const auto show = [&](const char* pass, int64_t done, int64_t total) { bar.update(done, total, pass); };
+      DSR1_TRY(const auto all, runtime::verify_model(path, o, on_check, show));
     }
     if (json_) {
       Json j = Json::object();

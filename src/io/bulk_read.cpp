@@ -89,7 +89,7 @@ struct Reader {
     std::vector<std::byte> discard;
     for (size_t i = next++; i < blocks.size(); i = next++) {
       const ReadRange& block = blocks[i];
-      if (block.to == nullptr) discard.resize(kBlock);
+      if (block.to == nullptr) discard.resize(std::max<size_t>(discard.size(), block.length));
       std::byte* to = block.to != nullptr ? block.to : discard.data();
       for (uint64_t at = read_direct(block); at < block.length;) {
         const ssize_t n = pread(fd, to + at, block.length - at, static_cast<off_t>(block.offset + at));

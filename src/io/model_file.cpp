@@ -5,6 +5,7 @@
 
 #include "dsr1/io/bulk_read.h"
 #include "dsr1/io/byte_reader.h"
+#include "dsr1/io/page_cache.h"
 #include "open_gguf.h"
 #include "open_safetensors.h"
 
@@ -86,6 +87,19 @@ uint64_t scale_bytes(const TensorView& v) {
 }
 
 }  // namespace
+
+void ModelFile::fetch_vectors() const {
+  constexpr uint64_t kMost = uint64_t{1} << 20;  // vectors of published models have at most 1 MB
+  if (is_copied() || mappings_.empty()) return;
+  std::vector<std::vector<ReadRange>> missing(files_.size());
+  for (const TensorInfo& t : tensors_) {
+    if (t.view.n_dims != 1 || t.view.data == nullptr || t.bytes > kMost) continue;
+    const auto held = resident_share(files_[t.file].path, t.view.data, t.bytes);
+    if (!held || *held < 1) missing[t.file].push_back({t.offset, t.bytes, nullptr});
+  }
+  for (size_t i = 0; i < files_.size(); ++i)
+    if (!missing[i].empty()) static_cast<void>(bulk_read(files_[i].path, missing[i], {}));
+}
 
 Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress) {
   // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.

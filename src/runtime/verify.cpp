@@ -55,14 +55,18 @@ VerifyCheck failed(const char* name, std::string found, std::string mend) {
 }
 VerifyCheck skipped(const char* name, std::string why) { return {name, Verdict::kSkipped, std::move(why), {}}; }
 
-VerifyCheck check_sha256(const io::ModelFile& file, const VerifyOptions& o) {
+Result<VerifyCheck> check_sha256(const io::ModelFile& file, const VerifyOptions& o, const VerifyProgressFn& progress) {
   fs::path list = o.sha256_list;
   std::error_code ec;
   if (list.empty()) {
     const fs::path beside = fs::path(file.files().front().path).parent_path() / "SHA256SUMS";
     if (fs::exists(beside, ec)) list = beside;
   }
-  const Reading<std::string> digests = model_sha256(file, o.sha256_cache);
+  const Reading<std::string> digests = model_sha256(file, o.sha256_cache, UINT64_MAX, [&](int64_t done, int64_t total) {
+    if (progress) progress("hashing", done, total);
+    return o.cancel == nullptr || !o.cancel->load(std::memory_order_relaxed);
+  });
+  if (!digests.value) return Error(ErrorCode::kInterrupted, "interrupted");
   if (list.empty())
     return ok("sha256", *digests.value + "; no list to compare with (--sha256 FILE or SHA256SUMS beside the model)");
   std::ifstream in(list);
@@ -98,13 +102,14 @@ VerifyCheck check_sha256(const io::ModelFile& file, const VerifyOptions& o) {
 }
 
 Result<VerifyCheck> check_numbers(const io::ModelFile& file, int n_threads, const std::atomic<bool>* cancel,
-                                  const ProgressFn& progress) {
+                                  const VerifyProgressFn& progress) {
   const auto tensors = file.tensors();
   std::vector<std::string> problems(tensors.size());
   std::atomic<size_t> next{0};
   std::atomic<int64_t> done{0};
   int64_t total = 0;
   for (const io::TensorInfo& t : tensors) total += static_cast<int64_t>(t.bytes);
+  if (progress) progress("scanning", 0, total);
   ThreadPool pool(n_threads);
   pool.run([&](int thread) {
     for (size_t i; (i = next.fetch_add(1)) < tensors.size();) {
@@ -112,7 +117,7 @@ Result<VerifyCheck> check_numbers(const io::ModelFile& file, int n_threads, cons
       file.will_need(tensors[i]);
       problems[i] = implausible_numbers(tensors[i].view);
       done.fetch_add(static_cast<int64_t>(tensors[i].bytes));
-      if (thread == 0 && progress) progress(done.load(), total);
+      if (thread == 0 && progress) progress("scanning", done.load(), total);
     }
   });
   if (cancel != nullptr && cancel->load()) return Error(ErrorCode::kInterrupted, "interrupted");
@@ -308,7 +313,7 @@ std::string implausible_numbers(const TensorView& t) {
 
 Result<std::vector<VerifyCheck>> verify_model(const std::string& path, const VerifyOptions& o,
                                               const std::function<void(const VerifyCheck&)>& done,
-                                              const ProgressFn& progress) {
+                                              const VerifyProgressFn& progress) {
   std::vector<VerifyCheck> all;
   const auto give = [&](VerifyCheck c) {
     all.push_back(std::move(c));
@@ -327,7 +332,8 @@ Result<std::vector<VerifyCheck>> verify_model(const std::string& path, const Ver
   give(ok("parts", std::to_string(file->files().size()) + " file(s), " + std::to_string(file->tensors().size()) +
                        " tensors, " + human_bytes(static_cast<double>(file->tensor_bytes())) +
                        ", every tensor where and as large as it should be"));
-  give(check_sha256(*file, o));
+  DSR1_TRY(VerifyCheck sha256, check_sha256(*file, o, progress));
+  give(std::move(sha256));
   const int n_threads = o.n_threads > 0 ? o.n_threads : default_threads();
   DSR1_TRY(VerifyCheck numbers, check_numbers(*file, n_threads, o.cancel, progress));
   const bool sane = numbers.verdict == Verdict::kOk;

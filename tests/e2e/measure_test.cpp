@@ -58,6 +58,18 @@ TEST_F(Measure, BenchPrintsOneJsonArrayAndCompareReadsIt) {
   EXPECT_NE(same.out.find("no difference"), std::string::npos);
   EXPECT_EQ(run("bench compare " + a).code, 2);
   EXPECT_EQ(run("bench " + model() + " -p 0 -n 0").code, 2);
+}
+
+TEST_F(Measure, APictureThatCannotBeWrittenIsRefusedBeforeAnythingIsMeasured) {
+  const std::string some = "bench " + model() + " -p 8 -n 0 -r 1 -t 1 --probe-ms 1 --plot '" + dir_.string();
+  const Ran refused = run(some + "/absent/p.svg'");
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_EQ(refused.out, "");
+  std::ofstream(dir_ / "p.svg") << "mine";
+  EXPECT_EQ(run("bench " + model() + " -p 0 -n 0 --plot '" + dir_.string() + "/p.svg'").code, 2);
+  EXPECT_EQ(std::filesystem::file_size(dir_ / "p.svg"), 4u);
+  EXPECT_EQ(run(some + "/p.svg'").code, 0);
+  EXPECT_GT(std::filesystem::file_size(dir_ / "p.svg"), 100u);
   EXPECT_EQ(run("bench '" + dir_.string() + "/absent.gguf'").code, 3);
 }
 

@@ -80,6 +80,11 @@ class ModelFile {
   // the same in both.
   bool rope_unpermuted() const { return format_ == FileFormat::kSafetensors; }
 
+  // Brings the vectors (norms, biases) into the page cache with many requests in flight. Met one by one, each would
+  // wait for the disk, and for megabytes that the system reads around it. A disk that fails is met again by whoever
+  // reads the data.
+  void fetch_vectors() const;
+
   // Reads the data of these tensors into memory of its own (--no-mmap). Views of them taken before are void; headers
   // and other tensors stay mapped. kDoesNotFit where memory lacks, kRuntime where the disk fails, kModel for a file
   // that ends too soon.

@@ -28,10 +28,13 @@ struct VerifyOptions {
   const std::atomic<bool>* cancel = nullptr;
 };
 
+// Bytes of the pass that is under way ("hashing", then "scanning"); each begins at 0.
+using VerifyProgressFn = std::function<void(const char* pass, int64_t done, int64_t total)>;
+
 // Every check in order; each is given to `done` as soon as it is known. kInterrupted where *cancel became true.
 Result<std::vector<VerifyCheck>> verify_model(const std::string& path, const VerifyOptions& options,
                                               const std::function<void(const VerifyCheck&)>& done,
-                                              const ProgressFn& progress = {});
+                                              const VerifyProgressFn& progress = {});
 
 // One tensor's numbers: what is wrong with them, or empty. Not-a-numbers, infinities, scales no trained tensor has,
 // matrices of zeros.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -28,6 +29,31 @@ std::vector<VerifyCheck> verify(const std::filesystem::path& path, runtime::Veri
   auto all = runtime::verify_model(path.string(), o, {});
   EXPECT_TRUE(all) << all.error().text();
   return all ? *all : std::vector<VerifyCheck>{};
+}
+
+TEST(Verify, BothPassesReportTheirBytesAndCanBeInterrupted) {
+  const auto path = write_model({}, "verify-progress");
+  std::vector<std::pair<std::string, int64_t>> seen;
+  std::atomic<bool> cancel{false};
+  runtime::VerifyOptions o;
+  o.cancel = &cancel;
+  ASSERT_TRUE(runtime::verify_model(path.string(), o, {}, [&](const char* pass, int64_t done, int64_t total) {
+    EXPECT_LE(done, total);
+    seen.push_back({pass, done});
+  }));
+  ASSERT_GE(seen.size(), 2u);
+  EXPECT_EQ(seen.front(), (std::pair<std::string, int64_t>("hashing", 0)));
+  EXPECT_TRUE(std::find(seen.begin(), seen.end(), std::pair<std::string, int64_t>("scanning", 0)) != seen.end());
+  for (const char* pass : {"hashing", "scanning"}) {
+    cancel = false;
+    std::vector<std::string> given;
+    const auto stopped = runtime::verify_model(
+        path.string(), o, [&](const VerifyCheck& c) { given.push_back(c.name); },
+        [&](const char* now, int64_t, int64_t) { cancel = cancel || std::string(now) == pass; });
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, ErrorCode::kInterrupted);
+    EXPECT_EQ(given.back(), std::string(pass) == "hashing" ? "parts" : "sha256");
+  }
 }
 
 TEST(Verify, AWholeModelPassesEveryCheck) {
