@@ -221,6 +221,7 @@ int main(int argc, char** argv) {
       bench_attention(*k, "1.5B decode", type, 6, 128, 128, false, 1, 16384);
       bench_attention(*k, "1.5B decode, from memory", type, 6, 128, 128, false, 1, 131072);
       bench_attention(*k, "1.5B prefill", type, 6, 128, 128, false, 64, 4096);
+      bench_attention(*k, "MLA decode, 8 heads", type, 8, 576, 512, true, 1, 8192);  // 16 heads on two threads
       bench_attention(*k, "MLA decode, 16 heads", type, 16, 576, 512, true, 1, 8192);
       bench_attention(*k, "MLA decode, 128 heads", type, 128, 576, 512, true, 1, 8192);
     }

@@ -170,8 +170,10 @@ static void segment_tile_of(const Attention& a, int64_t row, int64_t n, int64_t 
     partial[r * stride] = max_of(score, keys);
     partial[r * stride + 1] = exp_sum(score, keys, partial[r * stride], score);
   }
-  for (int64_t r = 0; r < n; r += kValueRows) {
-    const int64_t rows = n - r < kValueRows ? n - r : kValueRows;
+  const int64_t groups = (n + kValueRows - 1) / kValueRows,
+                per_group = (n + groups - 1) / groups;  // of 8: 4 and 4, not 6 and 2
+  for (int64_t r = 0; r < n; r += per_group) {
+    const int64_t rows = n - r < per_group ? n - r : per_group;
     const int64_t common = visible_keys(a, row + r, begin);
     add_values_of<T>(rows, a, begin, common, s.score + r * kAttentionSegment, partial + r * stride + kPartialHead);
     for (int64_t i = 1; i < rows; ++i)  // keys that only later tokens of these rows see
