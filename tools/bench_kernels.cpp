@@ -168,6 +168,8 @@ void bench_attention(const CpuKernels& k, const char* name, DType type, int64_t 
   const auto rows = static_cast<size_t>(n_ctx);
   auto keys = std::move(Buffer::allocate(rows * k_row, "K").value());
   auto values = std::move(Buffer::allocate(rows * v_row, "V").value());
+  std::memset(keys.data(), 1, rows * k_row);  // pages never written are all one page of zeros
+  std::memset(values.data(), 1, rows * v_row);
   std::vector<float> q(static_cast<size_t>(tokens * heads * k_dim), 0.01f),
       out(static_cast<size_t>(tokens * heads * v_dim));
   auto scratch = std::move(Buffer::allocate(k.attention_scratch_bytes(k_dim, v_dim), "scratch").value());
@@ -217,7 +219,9 @@ int main(int argc, char** argv) {
   if (filter.empty() || filter == "attention")
     for (DType type : {DType::kF16, DType::kQ8_0}) {
       bench_attention(*k, "1.5B decode", type, 6, 128, 128, false, 1, 16384);
+      bench_attention(*k, "1.5B decode, from memory", type, 6, 128, 128, false, 1, 131072);
       bench_attention(*k, "1.5B prefill", type, 6, 128, 128, false, 64, 4096);
+      bench_attention(*k, "MLA decode, 8 heads", type, 8, 576, 512, true, 1, 8192);  // 16 heads on two threads
       bench_attention(*k, "MLA decode, 16 heads", type, 16, 576, 512, true, 1, 8192);
       bench_attention(*k, "MLA decode, 128 heads", type, 128, 576, 512, true, 1, 8192);
     }

@@ -45,18 +45,20 @@ static int64_t attention_partial_floats(int64_t v_dim) { return kPartialHead + v
 
 // ---- scores ----
 
+// A token's rows are few, so memory is the limit: V comes into L2 while the scores are made, and the next segment's K
+// while V is summed. `v`: of the same keys, or null.
 template <class T, int kN = 1>
-static void few_scores(const Matrix& k, const float* q, int64_t n, float* score) {
+static void few_scores(const Matrix& k, const uint8_t* v, const float* q, int64_t n, float* score) {
   if constexpr (kN <= 8) {
-    if (n == kN) return few_float_rows<T, kN>(k, 0, k.rows, q, score, kAttentionSegment);
-    few_scores<T, kN + 1>(k, q, n, score);
+    if (n == kN) return few_float_rows<T, kN>(k, 0, k.rows, q, score, kAttentionSegment, v);
+    few_scores<T, kN + 1>(k, v, q, n, score);
   }
 }
 
 template <class T>
-static void scores(const Matrix& k, int64_t n, const AttentionScratch& s) {
+static void scores(const Matrix& k, const uint8_t* v, int64_t n, const AttentionScratch& s) {
   if constexpr (T::kElements == 1) {
-    if (n <= 8) return few_scores<T>(k, s.q, n, s.score);
+    if (n <= 8) return few_scores<T>(k, v, s.q, n, s.score);
     prepare_float(s.q, k.cols, nullptr, k.cols, n, static_cast<float*>(s.acts), 0,
                   ColumnGroups(n, kFloatCols).count * ((k.cols + kSegment - 1) / kSegment));
     many_float<T>(k, 0, k.rows, static_cast<const float*>(s.acts), n, s.score, kAttentionSegment,
@@ -83,15 +85,18 @@ DSR1_INLINE F load_v(const uint8_t* row, int64_t d) {
   }
 }
 
-// acc of kN rows, kD registers wide, over n keys.
+// acc of kN rows, kD registers wide, over n keys; `ahead` is fetched meanwhile, a row's bytes of these registers a key.
 template <class T, int kN, int kD>
 static void add_values(const uint8_t* v, int64_t row_bytes, int64_t d, int64_t n, const float* weight, float* out,
-                       int64_t out_stride) {
+                       int64_t out_stride, const uint8_t* ahead) {
+  constexpr int kBytes = kD * kLanes * static_cast<int>(sizeof(typename T::Block)) / T::kElements;
   F acc[kN][kD];
   DSR1_UNROLL
   for (int c = 0; c < kN; ++c) DSR1_UNROLL
   for (int i = 0; i < kD; ++i) acc[c][i] = load_f(out + c * out_stride + d + i * kLanes);
-  for (int64_t j = 0; j < n; ++j, v += row_bytes) {
+  for (int64_t j = 0; j < n; ++j, v += row_bytes, ahead += kBytes) {
+    __builtin_prefetch(ahead, 0, 2);
+    if constexpr (kBytes > 64) __builtin_prefetch(ahead + 64, 0, 2);
     F value[kD];
     DSR1_UNROLL
     for (int i = 0; i < kD; ++i) value[i] = load_v<T>(v, d + i * kLanes);
@@ -112,10 +117,14 @@ constexpr int kValueRows = kLanes == 8 ? 4 : 6;  // with two registers each: 8 o
 template <class T, int kN>
 static void add_values_rows(const Attention& a, int64_t key, int64_t n, const float* weight, float* out) {
   const uint8_t* v = static_cast<const uint8_t*>(a.v) + key * a.v_row_bytes;
+  const uint8_t* next = static_cast<const uint8_t*>(a.k) + (key + kAttentionSegment) * a.k_row_bytes;
   const int64_t stride = kPartialHead + a.v_dim;
+  const auto ahead = [&](int64_t d) { return next + n * (a.k_row_bytes * d / a.v_dim); };
   int64_t d = 0;
-  for (; d + 2 * kLanes <= a.v_dim; d += 2 * kLanes) add_values<T, kN, 2>(v, a.v_row_bytes, d, n, weight, out, stride);
-  for (; d + kLanes <= a.v_dim; d += kLanes) add_values<T, kN, 1>(v, a.v_row_bytes, d, n, weight, out, stride);
+  for (; d + 2 * kLanes <= a.v_dim; d += 2 * kLanes)
+    add_values<T, kN, 2>(v, a.v_row_bytes, d, n, weight, out, stride, ahead(d));
+  for (; d + kLanes <= a.v_dim; d += kLanes)
+    add_values<T, kN, 1>(v, a.v_row_bytes, d, n, weight, out, stride, ahead(d));
   if constexpr (T::kElements == 1)
     for (; d < a.v_dim; ++d) DSR1_UNROLL
   for (int c = 0; c < kN; ++c)
@@ -150,7 +159,8 @@ static void segment_tile_of(const Attention& a, int64_t row, int64_t n, int64_t 
   if (most == 0) return;
   const Matrix k{
       static_cast<const uint8_t*>(a.k) + begin * a.k_row_bytes, a.type, most, a.k_dim, a.k_row_bytes, nullptr};
-  scores<T>(k, n, s);
+  scores<T>(k, a.k_row_bytes == a.v_row_bytes ? static_cast<const uint8_t*>(a.v) + begin * a.v_row_bytes : nullptr, n,
+            s);
   for (int64_t r = 0; r < n; ++r) {
     const int64_t keys = visible_keys(a, row + r, begin);
     if (keys == 0) continue;
@@ -160,8 +170,10 @@ static void segment_tile_of(const Attention& a, int64_t row, int64_t n, int64_t 
     partial[r * stride] = max_of(score, keys);
     partial[r * stride + 1] = exp_sum(score, keys, partial[r * stride], score);
   }
-  for (int64_t r = 0; r < n; r += kValueRows) {
-    const int64_t rows = n - r < kValueRows ? n - r : kValueRows;
+  const int64_t groups = (n + kValueRows - 1) / kValueRows,
+                per_group = (n + groups - 1) / groups;  // of 8: 4 and 4, not 6 and 2
+  for (int64_t r = 0; r < n; r += per_group) {
+    const int64_t rows = n - r < per_group ? n - r : per_group;
     const int64_t common = visible_keys(a, row + r, begin);
     add_values_of<T>(rows, a, begin, common, s.score + r * kAttentionSegment, partial + r * stride + kPartialHead);
     for (int64_t i = 1; i < rows; ++i)  // keys that only later tokens of these rows see

@@ -126,8 +126,10 @@ static void few_float(const uint8_t* p, int64_t stride, const uint8_t* const* sc
   for (int c = 0; c < kN; ++c) y[c * ldy + r] = total[r][c];
 }
 
+// `ahead`: what to fetch meanwhile, as many bytes as the rows have; null: the rows after those in work.
 template <class T, int kN>
-static void few_float_rows(const Matrix& w, int64_t row_begin, int64_t row_end, const float* x, float* y, int64_t ldy) {
+static void few_float_rows(const Matrix& w, int64_t row_begin, int64_t row_end, const float* x, float* y, int64_t ldy,
+                           const uint8_t* ahead = nullptr) {
   // rows at a time: kR * kN * kParts accumulators in the registers there are
   constexpr int kR = kLanes == 16 ? (kN <= 4 ? 4 : 2) : kN * kParts <= 2 ? 4 : kN * kParts <= 4 ? 2 : 1;
   const auto* data = static_cast<const uint8_t*>(w.data);
@@ -139,6 +141,7 @@ static void few_float_rows(const Matrix& w, int64_t row_begin, int64_t row_end, 
     // the rows after these lie next in memory
     const uint8_t* after = p + kR * w.row_bytes;
     if (r + 2 * kR > row_end && w.next != nullptr) after = static_cast<const uint8_t*>(w.next);
+    if (ahead != nullptr) after = ahead + (r - row_begin) * w.row_bytes;
     few_float<T, kR, kN>(p, w.row_bytes, scales, w.cols, x, w.cols, y + r, ldy, FloatStream{after});
   }
   for (; r < row_end; ++r) {
