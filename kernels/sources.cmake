@@ -9,6 +9,7 @@ set(DSR1_KERNEL_SOURCES
   matmul/gemm.cu
   matmul/matmul_decode.cu
   matmul/matvec.cu
+  moe/fused.cu
   moe/grouped.cu
   moe/moe.cu
   norm/rms_norm.cu

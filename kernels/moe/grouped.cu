@@ -1,6 +1,6 @@
 #include "kernels/matmul/gemm.cuh"
 #include "kernels/moe/grouped.h"
-#include "kernels/moe/moe_pairs.cuh"
+#include "kernels/moe/moe_dots.cuh"
 
 namespace dsr1::kernels {
 namespace {

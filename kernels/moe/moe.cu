@@ -1,14 +1,33 @@
-#include "kernels/moe/moe_int8.cuh"
 #include "kernels/moe/moe_pairs.cuh"
 #include "kernels/moe/route.cuh"
 
 namespace dsr1::kernels {
+namespace {
+
+struct RouteKernelStorage {
+  RouteStorage<kMaxExperts> row;
+  int32_t id[kMaxExperts];
+  float weight[kMaxExperts];
+};
+
+// A warp a row.
+__global__ void __launch_bounds__(simt::kWarp) route_kernel(const RouteParams p) {
+  auto& s = simt::shared<RouteKernelStorage>();
+  const int r = simt::block_x();
+  route_row(p, r, s.row, s.id, s.weight);
+  for (int k = simt::lane(); k < p.n_used; k += simt::kWarp) {
+    p.ids[r * p.n_used + k] = s.id[k];
+    p.weights.data[r * p.weights.stride + k] = s.weight[k];
+  }
+}
+
+}  // namespace
 
 Status launch_route(const RouteParams& p, simt::Stream stream) {
   if (p.n_expert > kMaxExperts)
     return Error(ErrorCode::kRuntime, "routing takes up to " + std::to_string(kMaxExperts) + " experts, found " +
                                           std::to_string(p.n_expert));
-  return simt::launch("route", route_kernel, {p.logits.rows}, simt::kWarp, sizeof(RouteStorage), stream, p);
+  return simt::launch("route", route_kernel, {p.logits.rows}, simt::kWarp, sizeof(RouteKernelStorage), stream, p);
 }
 
 namespace {
@@ -19,8 +38,8 @@ __global__ void __launch_bounds__(128) moe_combine_kernel(const MoeFfnParams p) 
   if (c >= p.out.cols) return;
   float sum = 0;
   for (int k = 0; k < p.n_used; ++k)
-    sum +=
-        p.weights.data[r * p.weights.stride + k] * p.down_out.data[(int64_t{r} * p.n_used + k) * p.down_out.stride + c];
+    sum = simt::fma(p.weights.data[r * p.weights.stride + k],
+                    p.down_out.data[(int64_t{r} * p.n_used + k) * p.down_out.stride + c], sum);
   p.out.data[r * p.out.stride + c] = sum;
 }
 
@@ -42,13 +61,8 @@ Status launch_moe_gate_up(const MoeFfnParams& p, const Activations& x, simt::Str
                                           std::to_string(p.up.first.type) + "); expected one");
   Status s;
   const bool known = with_type(p.gate.first.type, [&]<class T>() {
-    const simt::Grid grid = blocks_of(p, p.gate.first.rows);
-    if constexpr (T::kElements > 1) {
-      s = simt::launch("moe_gate_up_int8", moe_gate_up_int8_kernel<T>, grid, 32 * kMoeWarps, 0, stream,
-                       MoeInt8Params{p, x, {}});
-    } else {
-      s = simt::launch("moe_gate_up", moe_gate_up_kernel<T, T>, grid, 32 * kMoeWarps, 0, stream, p);
-    }
+    s = simt::launch("moe_gate_up", moe_gate_up_kernel<T>, blocks_of(p, p.gate.first.rows), 32 * kMoeWarps, 0, stream,
+                     MoePairsParams{p, x, {}});
   });
   if (!known) return unknown(p.gate.first.type);
   return s;
@@ -57,13 +71,8 @@ Status launch_moe_gate_up(const MoeFfnParams& p, const Activations& x, simt::Str
 Status launch_moe_down(const MoeFfnParams& p, const Activations& hidden, simt::Stream stream) {
   Status s;
   const bool known = with_type(p.down.first.type, [&]<class T>() {
-    const simt::Grid grid = blocks_of(p, p.down.first.rows);
-    if constexpr (T::kElements > 1) {
-      s = simt::launch("moe_down_int8", moe_down_int8_kernel<T>, grid, 32 * kMoeWarps, 0, stream,
-                       MoeInt8Params{p, {}, hidden});
-    } else {
-      s = simt::launch("moe_down", moe_down_kernel<T>, grid, 32 * kMoeWarps, 0, stream, p);
-    }
+    s = simt::launch("moe_down", moe_down_kernel<T>, blocks_of(p, p.down.first.rows), 32 * kMoeWarps, 0, stream,
+                     MoePairsParams{p, {}, hidden});
   });
   if (!known) return unknown(p.down.first.type);
   return s;

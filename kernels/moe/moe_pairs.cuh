@@ -2,51 +2,38 @@
 // What a decode step of one row needs anyway; batches go through the grouped form.
 #pragma once
 
-#include "kernels/moe/moe.h"
-#include "kernels/quant/decode.cuh"
+#include "kernels/moe/moe_dots.cuh"
 
 namespace dsr1::kernels {
 
 inline constexpr int kMoeWarps = 4;
 
-DSR1_DEVICE Weight expert(const ExpertMatrix& m, int e) {
-  Weight w = m.first;
-  w.data += e * m.stride_bytes;
-  if (w.scale_inv != nullptr) w.scale_inv += e * m.scale_stride;
-  return w;
-}
+struct MoePairsParams {
+  MoeFfnParams m;
+  Activations x, hidden;  // of the rows; of the pairs' silu(gate) * up
+};
 
-// The warp's dot product of weight row o with x.
+// gate_out[pair][o] = silu(Gate x) * Up x. block_x: kMoeWarps of n_ff_exp, a warp each; block_y: pair.
 template <class T>
-DSR1_DEVICE float dot_row(const Weight& w, int o, const float* x) {
-  float sum = 0;
-  for (int g = simt::lane(); g * kGroup < w.cols; g += simt::kWarp) {
-    float v[kGroup];
-    decode_group<T>(w, o, g, v);
-    for (int i = 0; i < kGroup; ++i)
-      if (g * kGroup + i < w.cols) sum = simt::fma(v[i], x[g * kGroup + i], sum);
-  }
-  return simt::reduce_sum(sum);
-}
-
-// gate_out[pair][o] = silu(Gate x) * Up x. block_x: kMoeWarps of n_ff_exp, block_y: pair.
-template <class Gate, class Up>
-__global__ void __launch_bounds__(32 * kMoeWarps) moe_gate_up_kernel(const MoeFfnParams p) {
+__global__ void __launch_bounds__(32 * kMoeWarps) moe_gate_up_kernel(const MoePairsParams p) {
   const int o = simt::block_x() * kMoeWarps + simt::warp(), pair = simt::block_y();
-  if (o >= p.gate.first.rows) return;  // the whole warp
-  const int e = p.ids[pair];
-  const float* x = p.x.data + pair / p.n_used * p.x.stride;
-  const float g = dot_row<Gate>(expert(p.gate, e), o, x), u = dot_row<Up>(expert(p.up, e), o, x);
-  if (simt::lane() == 0) p.gate_out.data[pair * p.gate_out.stride + o] = g / (1.0f + simt::exp(-g)) * u;
+  if (o >= p.m.gate.first.rows) return;  // the whole warp
+  const int e = p.m.ids[pair];
+  const Weight w[2] = {expert(p.m.gate, e), expert(p.m.up, e)};
+  float sum[2];
+  dots<T>(w, {o, o}, input_of<T>(p.x, p.m.x, pair / p.m.n_used), sum);
+  if (simt::lane() == 0) p.m.gate_out.data[pair * p.m.gate_out.stride + o] = gated(sum[0], sum[1]);
 }
 
 // down_out[pair][o] = Down h.
 template <class T>
-__global__ void __launch_bounds__(32 * kMoeWarps) moe_down_kernel(const MoeFfnParams p) {
+__global__ void __launch_bounds__(32 * kMoeWarps, 6) moe_down_kernel(const MoePairsParams p) {
   const int o = simt::block_x() * kMoeWarps + simt::warp(), pair = simt::block_y();
-  if (o >= p.down.first.rows) return;  // the whole warp
-  const float d = dot_row<T>(expert(p.down, p.ids[pair]), o, p.gate_out.data + pair * p.gate_out.stride);
-  if (simt::lane() == 0) p.down_out.data[pair * p.down_out.stride + o] = d;
+  if (o >= p.m.down.first.rows) return;  // the whole warp
+  const Weight w[1] = {expert(p.m.down, p.m.ids[pair])};
+  float sum[1];
+  dots<T>(w, {o}, input_of<T>(p.hidden, p.m.gate_out, pair), sum);
+  if (simt::lane() == 0) p.m.down_out.data[pair * p.m.down_out.stride + o] = sum[0];
 }
 
 }  // namespace dsr1::kernels

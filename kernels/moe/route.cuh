@@ -7,10 +7,11 @@
 
 namespace dsr1::kernels {
 
+// Of a row. kExperts: as many as there may be.
+template <int kExperts>
 struct RouteStorage {
-  float score[kMaxExperts], choice[kMaxExperts];  // choice: -inf where taken or dropped
-  float group[kMaxExperts];
-  int32_t id[kMaxExperts];
+  float score[kExperts], choice[kExperts];  // choice: -inf where taken or dropped
+  float group[kExperts];
 };
 
 // The largest of the warp's candidates; of equals the lowest index.
@@ -28,10 +29,10 @@ struct Best {
   }
 };
 
-// A warp a row.
-DSR1_DEVICE void route_body(const RouteParams& p) {
-  auto& s = simt::shared<RouteStorage>();
-  const int r = simt::block_x(), lane = simt::lane(), n = p.n_expert, size = n / p.n_group;
+// Row r's choice by one warp: ids and weights [n_used], in shared memory, are the warp's to read afterwards.
+template <int kExperts>
+DSR1_DEVICE void route_row(const RouteParams& p, int r, RouteStorage<kExperts>& s, int32_t* ids, float* weights) {
+  const int lane = simt::lane(), n = p.n_expert, size = n / p.n_group;
   const float* logits = p.logits.data + r * p.logits.stride;
   float top = -INFINITY;
   for (int e = lane; e < n; e += simt::kWarp) top = logits[e] > top ? logits[e] : top;
@@ -81,16 +82,15 @@ DSR1_DEVICE void route_body(const RouteParams& p) {
     const int e = best.index < n ? best.index : 0;
     chosen += s.score[e];
     if (e % simt::kWarp == lane) s.choice[e] = -INFINITY;  // the lane that reads it
-    if (lane == 0) s.id[k] = e;
+    if (lane == 0) {
+      ids[k] = e;
+      weights[k] = s.score[e];
+    }
   }
   simt::sync_warp();
   const float norm = (p.normalize ? 1.0f / (chosen + 1e-20f) : 1.0f) * p.scale;
-  for (int k = lane; k < p.n_used; k += simt::kWarp) {
-    p.ids[r * p.n_used + k] = s.id[k];
-    p.weights.data[r * p.weights.stride + k] = s.score[s.id[k]] * norm;
-  }
+  for (int k = lane; k < p.n_used; k += simt::kWarp) weights[k] *= norm;
+  simt::sync_warp();
 }
-
-__global__ void __launch_bounds__(simt::kWarp) route_kernel(const RouteParams p) { route_body(p); }
 
 }  // namespace dsr1::kernels

@@ -7,6 +7,7 @@
 #include <string>
 
 #define DSR1_DEVICE __device__ __forceinline__
+#define DSR1_DEVICE_CALL __device__ __noinline__
 
 namespace dsr1::simt {
 
@@ -21,6 +22,26 @@ DSR1_DEVICE int grid_x() { return static_cast<int>(gridDim.x); }
 
 DSR1_DEVICE void sync_block() { __syncthreads(); }
 DSR1_DEVICE void sync_warp(uint32_t mask = kAllLanes) { __syncwarp(mask); }
+
+// Bit 31 of the word turns over once all blocks have come: block 0 adds 2^31 less the others' ones. The polls' limit, a
+// minute or so, makes an error of what would hang.
+DSR1_DEVICE void sync_grid(uint32_t* word) {
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    uint32_t before, now, polls = 0;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(word), "r"(blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u)
+                 : "memory");
+    do {
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(word) : "memory");
+      if (++polls == 1u << 27) __trap();
+    } while (((before ^ now) >> 31) == 0);
+    __threadfence();
+  }
+  __syncthreads();
+}
 
 template <class T>
 DSR1_DEVICE T shfl(T v, int source, uint32_t mask = kAllLanes) {
@@ -46,6 +67,9 @@ DSR1_DEVICE Bytes16 load16(const void* p) {
                : "l"(p));
   return r;
 }
+
+// The 128 bytes around p on their way to the L2 cache.
+DSR1_DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 DSR1_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
@@ -142,19 +166,40 @@ DSR1_DEVICE void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uin
 // Queues the kernel; a refusal of the runtime names the kernel. Lengths and positions come from device memory, so that
 // the same launch can be replayed by a graph.
 template <class P>
-Status launch(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, Stream stream,
-              const P& params) {
+Status launch_with(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, bool resident,
+                   Stream stream, const P& params) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
   cudaError_t e = cudaSuccess;
   if (shared_bytes > kSharedDefault)
     e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   if (e == cudaSuccess) {
-    kernel<<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z)),
-             static_cast<unsigned>(n_threads), shared_bytes, stream>>>(params);
-    e = cudaGetLastError();
+    cudaLaunchAttribute cooperative = {};
+    cooperative.id = cudaLaunchAttributeCooperative;
+    cooperative.val.cooperative = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
+    config.blockDim = dim3(static_cast<unsigned>(n_threads));
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &cooperative;
+    config.numAttrs = resident ? 1 : 0;
+    e = cudaLaunchKernelEx(&config, kernel, params);
   }
   if (e == cudaSuccess) return {};
+  (void)cudaGetLastError();
   return Error(ErrorCode::kRuntime, std::string("kernel ") + name + " was not launched: " + cudaGetErrorString(e));
+}
+template <class P>
+Status launch(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+              const P& params) {
+  return launch_with(name, kernel, grid, n_threads, shared_bytes, false, stream, params);
+}
+// With a promise that all blocks run at once, so that they can wait for each other (sync_grid): refused where they
+// cannot.
+template <class P>
+Status launch_resident(const char* name, void (*kernel)(P), int64_t blocks, int n_threads, size_t shared_bytes,
+                       Stream stream, const P& params) {
+  return launch_with(name, kernel, {blocks}, n_threads, shared_bytes, true, stream, params);
 }
 
 }  // namespace dsr1::simt

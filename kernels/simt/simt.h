@@ -9,15 +9,19 @@
 //   - shared memory is one struct: auto& s = simt::shared<Storage>(); uninitialised until written;
 //   - memory written by one thread is read by another only after sync_block(), or sync_warp() within a warp; shuffles,
 //     ballots and mma order nothing;
+//   - all blocks meet at sync_grid(word) in a kernel queued with launch_resident only: every thread of every block
+//   calls,
+//     and what any wrote before, all may read after. The word, in device memory, is zero before its first use and left
+//     as the next one needs it; one barrier at a time;
 //   - async_copy16 lands at async_wait, for the thread that issued it; others see it after the next barrier.
 //
 //   index      thread() threads() lane() warp() block_x() block_y() block_z() grid_x()
-//   barriers   sync_block() sync_warp(mask)
+//   barriers   sync_block() sync_warp(mask) sync_grid(word)
 //   exchange   shfl(v, src) shfl_xor(v, bits) ballot(p) reduce_sum(v) reduce_max(v), each with an optional mask
-//   memory     load16(p) async_copy16(shared, global[, bytes]) async_commit() async_wait<N>() atomic_add(p, v)
-//   arithmetic dp4a(a, b, c) byte_perm round_to_even fma mul exp exp2 log rsqrt
-//   matrices   ldmatrix_x2 ldmatrix_x4 (and _trans), mma_m16n8k16<Half|BFloat16>, mma_m16n8k32; element maps in frag.h
-//   types      Half BFloat16 Fp8 (bits only), to_float, half_of, bf16_of, Bytes16
+//   memory     load16(p) prefetch(p) async_copy16(shared, global[, bytes]) async_commit() async_wait<N>() atomic_add(p,
+//   v) arithmetic dp4a(a, b, c) byte_perm round_to_even fma mul exp exp2 log rsqrt matrices   ldmatrix_x2 ldmatrix_x4
+//   (and _trans), mma_m16n8k16<Half|BFloat16>, mma_m16n8k32; element maps in frag.h types      Half BFloat16 Fp8 (bits
+//   only), to_float, half_of, bf16_of, Bytes16
 #pragma once
 
 #include <cstdint>

@@ -56,6 +56,33 @@ TEST(Emulator, NamesTheLanesMissingFromAShuffle) {
   EXPECT_SAYS(Planted::kLaneNotNamed, "reads lane 20, which the mask does not name");
 }
 
+std::string error_of(PlantedGrid bug, int blocks = 4) {
+  std::string first;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    simt::emu::set_seed(seed);
+    Device d;
+    const auto n = static_cast<size_t>(blocks) * 64;
+    const float* in = d.put(std::vector<float>(n, 1.0f));
+    uint32_t* word = d.put(std::vector<uint32_t>(1, 0));
+    EXPECT_TRUE(launch_planted_grid(bug, blocks, in, d.make<float>(n), d.make<float>(n), word, d.stream));
+    const Status s = backend::cuda::synchronize(d.stream);
+    const std::string text = s ? "" : s.error().text();
+    if (seed == 1) first = text;
+    EXPECT_EQ(text.empty(), first.empty()) << "seed " << seed << ": " << text << " / " << first;
+  }
+  return first;
+}
+
+TEST(Emulator, NamesTheBlocksThatNeverReachAGridsBarrier) {
+  EXPECT_EQ(error_of(PlantedGrid::kNone), "");
+  EXPECT_SAYS(PlantedGrid::kBlockMissing, "sync_grid waits for blocks that have ended: 2");
+  EXPECT_SAYS(PlantedGrid::kThreadMissing, "sync_grid waits for threads that have ended: 40");
+  EXPECT_SAYS(PlantedGrid::kMixedBarriers, "sync_block waits for threads that wait at sync_grid: 1, 3, 5");
+  EXPECT_SAYS(PlantedGrid::kNotResident, "sync_grid in a kernel that launch_resident did not launch");
+  const std::string said = error_of(PlantedGrid::kNone, 4 * 32 + 1);
+  EXPECT_TRUE(contains(said, "129 blocks cannot be resident at once; 128 can")) << said;
+}
+
 class EmulatorAccess : public testing::Test {
   void SetUp() override {
     if (!simt::emu::sees_accesses()) GTEST_SKIP() << "kernels are built with a sanitizer of their own";
@@ -69,6 +96,15 @@ TEST_F(EmulatorAccess, CatchesAMissingBarrier) {
     const std::string said = error_of(bug);
     EXPECT_TRUE(contains(said, "no barrier between") || contains(said, "was never written") ||
                 contains(said, "async copy that has not landed"))
+        << static_cast<int>(bug) << ": " << said;
+  }
+}
+
+TEST_F(EmulatorAccess, CatchesAMissingBarrierOfTheGrid) {
+  for (PlantedGrid bug : {PlantedGrid::kNoBarrier, PlantedGrid::kOneBarrier}) {
+    const std::string said = error_of(bug);
+    EXPECT_TRUE(contains(said, "no barrier between") || contains(said, "was never written") ||
+                contains(said, "was read by another block"))
         << static_cast<int>(bug) << ": " << said;
   }
 }

@@ -48,6 +48,27 @@ __global__ void planted_kernel(const PlantedParams p) {
   if (simt::block_x() == 0 || p.bug == Planted::kBlocksCollide) p.out[to] = v;
 }
 
+struct PlantedGridParams {
+  PlantedGrid bug;
+  const float* in;
+  float *ring, *out;
+  uint32_t* word;
+};
+
+__global__ void planted_grid_kernel(const PlantedGridParams p) {
+  const int t = simt::thread(), b = simt::block_x(), next = (b + 1) % simt::grid_x();
+  if (p.bug == PlantedGrid::kBlockMissing && b == 2) return;
+  if (p.bug == PlantedGrid::kThreadMissing && b == 1 && t == 40) return;
+  p.ring[b * kN + t] = p.in[b * kN + t];
+  if (p.bug == PlantedGrid::kMixedBarriers && t % 2 == 0) simt::sync_block();
+  if (p.bug != PlantedGrid::kNoBarrier) simt::sync_grid(p.word);
+  const float v = p.ring[next * kN + t];
+  if (p.bug != PlantedGrid::kOneBarrier) simt::sync_grid(p.word);
+  p.ring[b * kN + t] = v;
+  simt::sync_grid(p.word);
+  p.out[b * kN + t] = p.ring[next * kN + t];
+}
+
 struct ProbeParams {
   const float* in;
   float* out;
@@ -146,6 +167,13 @@ __global__ void narrow_kernel(const NarrowParams p) {
 Status launch_planted(Planted bug, const float* in, float* out, const float* host, simt::Stream stream) {
   return simt::launch("planted", planted_kernel, {bug == Planted::kBlocksCollide ? 2 : 1}, kN, sizeof(Storage), stream,
                       PlantedParams{bug, in, out, host});
+}
+Status launch_planted_grid(PlantedGrid bug, int blocks, const float* in, float* ring, float* out, uint32_t* word,
+                           simt::Stream stream) {
+  const PlantedGridParams p{bug, in, ring, out, word};
+  if (bug == PlantedGrid::kNotResident)
+    return simt::launch("planted_grid", planted_grid_kernel, {blocks}, kN, 0, stream, p);
+  return simt::launch_resident("planted_grid", planted_grid_kernel, blocks, kN, 0, stream, p);
 }
 Status launch_probe(const float* in, float* out, simt::Stream stream) {
   return simt::launch("probe", probe_kernel, {}, 32, 0, stream, ProbeParams{in, out});

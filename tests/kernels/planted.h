@@ -28,6 +28,20 @@ enum class Planted {
 // in, out: 64 floats each in device memory; host: a float of the host.
 Status launch_planted(Planted bug, const float* in, float* out, const float* host, simt::Stream stream);
 
+// Blocks that hand values round a ring, twice: out[b] = in[(b + 2) % blocks], 64 values each.
+enum class PlantedGrid {
+  kNone,
+  kNoBarrier,      // reads the neighbour's values without waiting for them
+  kOneBarrier,     // overwrites what the neighbour may still read
+  kBlockMissing,   // block 2 leaves before the barrier
+  kThreadMissing,  // one thread of block 1 does
+  kMixedBarriers,  // half a block at sync_block, half at sync_grid
+  kNotResident,    // an ordinary launch
+};
+// word: zero, and left as the next launch needs it.
+Status launch_planted_grid(PlantedGrid bug, int blocks, const float* in, float* ring, float* out, uint32_t* word,
+                           simt::Stream stream);
+
 // What primitives give, for every lane: 32 rows of kProbes values.
 inline constexpr int kProbes = 16;
 Status launch_probe(const float* in, float* out, simt::Stream stream);

@@ -53,6 +53,19 @@ TEST_F(Primitives, GiveWhatThePtxIsaSays) {
   }
 }
 
+TEST_F(Primitives, BlocksOfAResidentLaunchWaitForEachOtherAgainAndAgain) {
+  Device d;
+  std::vector<float> in(4 * 64);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+  float *ring = d.make<float>(in.size()), *out = d.make<float>(in.size());
+  uint32_t* word = d.put(std::vector<uint32_t>(1, 0));
+  for (int launch = 0; launch < 3; ++launch)
+    ASSERT_TRUE(launch_planted_grid(PlantedGrid::kNone, 4, d.put(in), ring, out, word, d.stream));
+  const auto r = d.get(out, in.size());
+  for (size_t i = 0; i < in.size(); ++i) EXPECT_EQ(r[i], in[(i + 2 * 64) % in.size()]);
+  EXPECT_EQ(d.get(word, 1)[0], 0x80000000u) << "nine barriers";
+}
+
 // a [16][K] times b [8][K] transposed, plus d, in integers small enough to be exact in every type.
 void expect_mma(int kind) {
   const int k_dim = kind == 2 ? 32 : 16;

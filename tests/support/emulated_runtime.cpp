@@ -49,11 +49,11 @@ void drain(Stream s, uint64_t until) {
 
 void set_blas(bool present) { has_blas = present; }
 
-Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, bool resident, Stream stream,
               std::function<void()> body) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
   return enqueue(stream, [=, name = std::string(name), body = std::move(body)] {
-    return run_grid(name, grid, n_threads, shared_bytes, body);
+    return run_grid(name, grid, n_threads, shared_bytes, resident, body);
   });
 }
 
@@ -152,7 +152,7 @@ Result<DeviceFacts> open_device(int index) {
   DeviceFacts f;
   f.name = "emulated";
   f.major = 8;
-  f.n_multiprocessors = 4;
+  f.n_multiprocessors = emu::kMultiprocessors;
   f.shared_bytes_per_block = simt::kSharedPortable;
   f.l2_bytes = 1 << 20;
   f.free_bytes = f.memory_bytes = emu::device_bytes_free();

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "dsr1/base/check.h"
@@ -23,6 +24,7 @@ Current current;
 namespace {
 
 constexpr size_t kStackBytes = 128 << 10, kStackGuard = 4096, kMaxThreads = 1024;
+constexpr size_t kMaxFibers = 8192;        // of all blocks of a resident launch
 constexpr size_t kSharedMost = 227 << 10;  // sm_90
 constexpr size_t kArenaBytes = size_t{4} << 30, kRedZone = 256;
 
@@ -59,7 +61,7 @@ size_t device_limit = size_t{1} << 30, device_used = 0, device_high = 0;
 
 // --- one block ----------------------------------------------------------------------------------------------------
 
-enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kEnded };
+enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kAtGrid, kEnded };
 
 struct Meet {
   Collective what;
@@ -93,17 +95,29 @@ struct Warp {
   uint32_t epoch = 0;
 };
 
-struct Machine {
-  std::byte* stacks = nullptr;
+// What is a block's own. Of a resident launch all exist at once, and those that do not run lie aside with what their
+// shared memory held.
+struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
+  uint32_t linear = 0, epoch = 0;
+  int at[3] = {};
+  int at_barrier = 0, at_grid = 0, ended = 0;
+  std::vector<std::byte> shared;
+  std::vector<uint64_t> written, read;
+};
+
+struct Machine : Block {
+  std::byte* stacks = nullptr;
   Context scheduler;
   const std::function<void()>* body = nullptr;
   std::string kernel, error;
   size_t shared_bytes = 0;
-  uint32_t launch = 0, block = 0, block_epoch = 0;
-  int at_barrier = 0, ended = 0;
+  uint32_t launch = 0;
   bool active = false;  // device code is running: accesses are checked
+  bool resident = false;
+  uint32_t* grid_word = nullptr;  // of the sync_grid that blocks wait at
+  std::vector<Block> aside;
   uint64_t seed = 1, random = 1, launches = 0;
 
   uint64_t next_random() {  // splitmix64
@@ -153,7 +167,7 @@ void switch_to_scheduler() {
 
 uint64_t now() {
   Machine& m = machine();
-  return Toucher{m.launch, m.block, m.block_epoch, m.warps[static_cast<size_t>(current.thread / 32)].epoch,
+  return Toucher{m.launch, m.linear, m.epoch, m.warps[static_cast<size_t>(current.thread / 32)].epoch,
                  static_cast<uint32_t>(current.thread)}
       .bits();
 }
@@ -181,7 +195,7 @@ void access(const void* p, size_t size, bool is_write, bool is_atomic = false) {
   if (!r->holds(p)) {
     r = &shared_region();
     if (!r->holds(p)) {
-      const bool stack = static_cast<size_t>(b - m.stacks) < kMaxThreads * (kStackBytes + kStackGuard);
+      const bool stack = static_cast<size_t>(b - m.stacks) < kMaxFibers * (kStackBytes + kStackGuard);
       const auto* c = reinterpret_cast<const char*>(p);
       if (stack || (c >= &__executable_start && c < &_end)) return;
       fail(describe(p, size, is_write) + " in host memory");
@@ -249,7 +263,7 @@ std::string list(const std::vector<int>& v) {
 // Nothing can run: who waits for whom.
 std::string deadlock() {
   Machine& m = machine();
-  std::vector<int> waiting, others;
+  std::vector<int> waiting, at_grid, others;
   for (size_t t = 0; t < m.fibers.size(); ++t) {
     Fiber& f = m.fibers[t];
     if (f.state == State::kAtWarp) {
@@ -265,21 +279,30 @@ std::string deadlock() {
       return place() + name_of(f.meet->what) + " of warp " + std::to_string(t / 32) + " waits for lanes " +
              list(missing) + (ended.empty() ? "" : ", of which have ended: " + list(ended));
     }
-    (f.state == State::kAtBlock ? waiting : others).push_back(static_cast<int>(t));
+    (f.state == State::kAtBlock  ? waiting
+     : f.state == State::kAtGrid ? at_grid
+                                 : others)
+        .push_back(static_cast<int>(t));
   }
-  current.thread = waiting.empty() ? 0 : waiting[0];
+  if (waiting.empty()) {
+    current.thread = at_grid.empty() ? 0 : at_grid[0];
+    return place() + "sync_grid waits for threads that have ended: " + list(others);
+  }
+  current.thread = waiting[0];
+  if (!at_grid.empty()) return place() + "sync_block waits for threads that wait at sync_grid: " + list(at_grid);
   return place() + "sync_block waits for threads that have ended: " + list(others);
 }
 
-void run_block(Grid grid, int64_t linear) {
+// A new block on its own stretch of the stacks.
+void start_block(Grid grid, int64_t linear, size_t stack) {
   Machine& m = machine();
   const size_t n = m.fibers.size();
-  current.block[0] = static_cast<int>(linear % grid.x);
-  current.block[1] = static_cast<int>(linear / grid.x % grid.y);
-  current.block[2] = static_cast<int>(linear / grid.x / grid.y);
-  m.block = static_cast<uint32_t>(linear);
-  m.block_epoch = 0;
-  m.at_barrier = m.ended = 0;
+  m.at[0] = static_cast<int>(linear % grid.x);
+  m.at[1] = static_cast<int>(linear / grid.x % grid.y);
+  m.at[2] = static_cast<int>(linear / grid.x / grid.y);
+  m.linear = static_cast<uint32_t>(linear);
+  m.epoch = 0;
+  m.at_barrier = m.at_grid = m.ended = 0;
   Region& s = shared_region();
   std::memset(s.base, 0xff, m.shared_bytes);
   std::fill_n(s.written, m.shared_bytes, kAllocated);
@@ -294,8 +317,15 @@ void run_block(Grid grid, int64_t linear) {
     f.meet = nullptr;
     f.open.clear();
     f.groups.clear();
-    f.context.prepare(m.stacks + i * (kStackBytes + kStackGuard) + kStackGuard, kStackBytes, fiber_main);
+    f.context.prepare(m.stacks + (stack + i) * (kStackBytes + kStackGuard) + kStackGuard, kStackBytes, fiber_main);
   }
+}
+
+// Until all its threads have ended or wait at sync_grid, or something is wrong.
+void run_block() {
+  Machine& m = machine();
+  const size_t n = m.fibers.size();
+  std::copy_n(m.at, 3, current.block);
   while (m.ended < static_cast<int>(n)) {
     // Threads in the order i * step + start modulo the next power of two: every one once, since the step is odd.
     const uint64_t r = m.next_random();
@@ -313,9 +343,98 @@ void run_block(Grid grid, int64_t linear) {
       if (!m.error.empty()) return;
     }
     if (!ran) {
-      m.error = deadlock();
+      if (m.at_grid < static_cast<int>(n)) m.error = deadlock();
       return;
     }
+  }
+}
+
+// The machine's block goes to lie in `b`, with what its shared memory holds; and comes back.
+void put_aside(Block& b) {
+  Machine& m = machine();
+  Region& s = shared_region();
+  const size_t n = m.shared_bytes;
+  m.shared.assign(s.base, s.base + n);
+  m.written.assign(s.written, s.written + n);
+  m.read.assign(s.read, s.read + n);
+  std::swap(static_cast<Block&>(m), b);
+}
+void bring_back(Block& b) {
+  Machine& m = machine();
+  Region& s = shared_region();
+  std::swap(static_cast<Block&>(m), b);
+  std::copy(m.shared.begin(), m.shared.end(), s.base);
+  std::copy(m.written.begin(), m.written.end(), s.written);
+  std::copy(m.read.begin(), m.read.end(), s.read);
+  ++m.epoch;
+  m.at_grid = 0;
+  for (Warp& w : m.warps) w.used = 0;  // every lane has left every meeting
+  for (Fiber& f : m.fibers) {
+    f.state = State::kReady;
+    f.meet = nullptr;
+  }
+}
+
+void next_launch() {
+  Machine& m = machine();
+  if (++m.launch < 0xffff) return;
+  for (size_t i = 0; i < device_high; ++i) {  // records of 65,534 launches ago would look like today's
+    arena().written[i] &= kWritten | kAllocated;
+    arena().read[i] = 0;
+  }
+  m.launch = 1;
+}
+
+// The numbers 0 ... n - 1 as i * step + start modulo n: every one once, since step has no common factor with n.
+struct Shuffled {
+  uint64_t n, step, at;
+  explicit Shuffled(uint64_t count) : n(count) {
+    step = machine().next_random() % n | 1;
+    auto gcd = [](uint64_t a, uint64_t b) {
+      while (b) std::swap(a %= b, b);
+      return a;
+    };
+    while (gcd(step, n) != 1) step += 2;
+    at = machine().next_random() % n;
+  }
+  uint64_t next() { return std::exchange(at, (at + step) % n); }
+};
+
+// All blocks of a launch, each until its next sync_grid; then the grid's barrier orders everything before it against
+// everything after it, as the end of a launch would.
+void run_resident(Grid grid, size_t n_threads) {
+  Machine& m = machine();
+  const auto n = static_cast<size_t>(grid.x);
+  m.aside.resize(n);
+  bool begun = false;
+  for (;;) {
+    m.grid_word = nullptr;
+    std::vector<int> ended, waiting;
+    Shuffled order(n);
+    for (size_t i = 0; i < n; ++i) {
+      const size_t b = order.next();
+      if (begun) {
+        bring_back(m.aside[b]);
+      } else {
+        m.fibers.resize(n_threads);
+        m.warps.resize(n_threads / 32);
+        start_block(grid, static_cast<int64_t>(b), b * n_threads);
+      }
+      run_block();
+      if (!m.error.empty()) return;
+      (m.ended == static_cast<int>(n_threads) ? ended : waiting).push_back(static_cast<int>(b));
+      put_aside(m.aside[b]);
+    }
+    begun = true;
+    if (waiting.empty()) return;
+    std::sort(ended.begin(), ended.end());
+    if (!ended.empty()) {
+      m.error = "kernel " + m.kernel + ", block " + std::to_string(waiting[0]) +
+                ": sync_grid waits for blocks that have ended: " + list(ended);
+      return;
+    }
+    *m.grid_word ^= 0x80000000u;
+    next_launch();
   }
 }
 
@@ -378,12 +497,31 @@ void sync_block() {
   Machine& m = machine();
   if (++m.at_barrier == static_cast<int>(m.fibers.size())) {
     m.at_barrier = 0;
-    ++m.block_epoch;
+    ++m.epoch;
     for (Fiber& f : m.fibers) f.state = State::kReady;
     return;
   }
   m.me().state = State::kAtBlock;
   switch_to_scheduler();
+}
+
+void sync_grid(uint32_t* word) {
+  Machine& m = machine();
+  if (!m.resident) fail("sync_grid in a kernel that launch_resident did not launch");
+  check_aligned(word, sizeof(uint32_t), "sync_grid");
+  if (!arena().holds(word)) fail("sync_grid on a word that is not device memory");
+  access(word, sizeof(uint32_t), true, true);
+  if (m.grid_word == nullptr && (*word & 0x7fffffffu) != 0)
+    fail("sync_grid on a word that no barrier left as it is: " + std::to_string(*word));
+  if (m.grid_word != nullptr && m.grid_word != word) fail("sync_grid on another word than the rest of the grid");
+  m.grid_word = word;
+  m.me().state = State::kAtGrid;
+  ++m.at_grid;
+  switch_to_scheduler();
+}
+
+void prefetch(const void* p) {
+  if (!arena().holds(p)) fail("prefetch of an address that is not device memory");
 }
 
 void enter_kernel() { machine().active = true; }
@@ -513,7 +651,7 @@ void mma_8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   mma(d, a, b, 4, [](uint32_t bits) { return static_cast<int32_t>(static_cast<int8_t>(bits)); });
 }
 
-Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes,
+Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes, bool resident,
                 const std::function<void()>& body) {
   Machine& m = machine();
   auto refuse = [&](const std::string& what) { return Error(ErrorCode::kRuntime, "kernel " + name + ": " + what); };
@@ -524,41 +662,39 @@ Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared
                   ") is outside what the hardware takes");
   if (shared_bytes > kSharedMost)
     return refuse(std::to_string(shared_bytes) + " bytes of shared memory; the most is " + std::to_string(kSharedMost));
-  if (m.stacks == nullptr) {
-    m.stacks = reserve(kMaxThreads * (kStackBytes + kStackGuard));
-    for (size_t i = 0; i < kMaxThreads; ++i)
-      mprotect(m.stacks + i * (kStackBytes + kStackGuard), kStackGuard, PROT_NONE);
-  }
-  m.fibers.resize(static_cast<size_t>(n_threads));
-  m.warps.resize(static_cast<size_t>(n_threads / 32));
+  // A multiprocessor of sm_90: 2,048 threads, 228 KiB of shared memory of which each block takes 1 more than it uses.
+  const auto fit = std::min<int64_t>(2048 / n_threads, static_cast<int64_t>((228 << 10) / (shared_bytes + 1024)));
+  if (resident && (grid.y != 1 || grid.z != 1 || grid.x > kMultiprocessors * fit))
+    return refuse(std::to_string(grid.x * grid.y * grid.z) + " blocks cannot be resident at once; " +
+                  std::to_string(kMultiprocessors * fit) + " can");
+  if (m.stacks == nullptr) m.stacks = reserve(kMaxFibers * (kStackBytes + kStackGuard));
+  static size_t guarded = 0;
+  const size_t fibers = static_cast<size_t>(n_threads) * (resident ? static_cast<size_t>(grid.x) : 1);
+  DSR1_CHECK(fibers <= kMaxFibers, "more resident threads than the emulator has stacks for");
+  for (; guarded < fibers; ++guarded)
+    mprotect(m.stacks + guarded * (kStackBytes + kStackGuard), kStackGuard, PROT_NONE);
   m.body = &body;
   m.kernel = name;
   m.error.clear();
   m.shared_bytes = shared_bytes;
+  m.resident = resident;
   m.random = m.seed * 0x2545f4914f6cdd1du + ++m.launches;
-  if (++m.launch >= 0xffff) {  // records of 65,534 launches ago would look like today's
-    for (size_t i = 0; i < device_high; ++i) {
-      arena().written[i] &= kWritten | kAllocated;
-      arena().read[i] = 0;
-    }
-    m.launch = 1;
-  }
+  next_launch();
   current.threads = n_threads;
   current.grid_x = static_cast<int>(grid.x);
-  // Blocks in the order i * step + start modulo their number: every block once, since step has no common factor.
-  const auto blocks = static_cast<uint64_t>(grid.x * grid.y * grid.z);
-  uint64_t step = m.next_random() % blocks | 1;
-  auto gcd = [](uint64_t a, uint64_t b) {
-    while (b) std::swap(a %= b, b);
-    return a;
-  };
-  while (gcd(step, blocks) != 1) step += 2;
-  uint64_t at = m.next_random() % blocks;
-  for (uint64_t i = 0; i < blocks; ++i, at = (at + step) % blocks) {
-    run_block(grid, static_cast<int64_t>(at));
-    if (!m.error.empty()) return Error(ErrorCode::kRuntime, m.error);
+  if (resident) {
+    run_resident(grid, static_cast<size_t>(n_threads));
+  } else {
+    m.fibers.resize(static_cast<size_t>(n_threads));
+    m.warps.resize(static_cast<size_t>(n_threads / 32));
+    const auto blocks = static_cast<uint64_t>(grid.x * grid.y * grid.z);
+    Shuffled order(blocks);
+    for (uint64_t i = 0; i < blocks && m.error.empty(); ++i) {
+      start_block(grid, static_cast<int64_t>(order.next()), 0);
+      run_block();
+    }
   }
-  return {};
+  return m.error.empty() ? Status() : Status(Error(ErrorCode::kRuntime, m.error));
 }
 
 void* device_allocate(size_t bytes, bool pinned) {

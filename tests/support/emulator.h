@@ -3,12 +3,16 @@
 // Each thread of a block is a fiber; blocks and threads run in an order shuffled by a seed. Checked, each with an error
 // that names kernel, block, thread and what was wrong, after which the stream refuses everything until it is read:
 //   - a collective that some named lane never reaches, or lanes at different collectives at the same time;
-//   - sync_block that some thread never reaches (it ended or waits elsewhere);
+//   - sync_block that some thread never reaches (it ended or waits elsewhere), sync_grid that some thread or block
+//   never
+//     reaches, and more blocks asked to be resident than the device holds at once;
 //   - every load and store of device code (the kernels are compiled with -fsanitize=thread, whose callbacks land here,
 //     not in a sanitizer): outside of live device allocations and the block's shared memory, in host memory,
 //     misaligned, of bytes nobody wrote, of an async copy that has not landed, and of bytes another thread touches with
 //     no barrier between, within a block or across blocks of one launch.
 // Device and shared memory start as 0xff bytes: NaN in every float type.
+//
+// Blocks run one after another; those of a resident launch each until its next sync_grid, in an order shuffled anew.
 //
 // Not modelled: order among subsets of a warp or block is taken as order for all of it; timing; caches.
 // One thread of the process at a time.
@@ -23,6 +27,8 @@
 #include "kernels/simt/launch.h"
 
 namespace dsr1::simt::emu {
+
+inline constexpr int kMultiprocessors = 4;
 
 // The running fiber.
 struct Current {
@@ -54,6 +60,8 @@ struct Gathered {
 // Waits until every lane of mask has called this with the same collective.
 Gathered exchange(Collective what, uint32_t mask, const void* value, size_t bytes);
 void sync_block();
+void sync_grid(uint32_t* word);
+void prefetch(const void* p);
 void* shared_memory(size_t bytes);
 void check_aligned(const void* p, size_t alignment, const char* what);
 void async_copy16(void* to, const void* from, int bytes);
@@ -67,13 +75,13 @@ void mma_8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
 // From here on the fiber's loads and stores are checked.
 void enter_kernel();
-Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, bool resident, Stream stream,
               std::function<void()> body);
 
 // --- for the runtime (emulated_runtime.cpp) and for tests ---------------------------------------------------------
 
 // Runs a launch now; the error of its first violation.
-Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes,
+Status run_grid(const std::string& name, Grid grid, int n_threads, size_t shared_bytes, bool resident,
                 const std::function<void()>& body);
 // Device memory: an arena whose every byte is known to be allocated and written, or not. null where full.
 // pinned: the host's, which takes nothing of the device.

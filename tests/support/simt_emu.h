@@ -14,6 +14,7 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define DSR1_DEVICE inline
+#define DSR1_DEVICE_CALL __attribute__((noinline))
 
 namespace dsr1::simt {
 
@@ -27,6 +28,7 @@ DSR1_DEVICE int block_z() { return emu::current.block[2]; }
 DSR1_DEVICE int grid_x() { return emu::current.grid_x; }
 
 DSR1_DEVICE void sync_block() { emu::sync_block(); }
+DSR1_DEVICE void sync_grid(uint32_t* word) { emu::sync_grid(word); }
 DSR1_DEVICE void sync_warp(uint32_t mask = kAllLanes) { emu::exchange(emu::Collective::kSyncWarp, mask, nullptr, 0); }
 
 template <class T>
@@ -54,6 +56,8 @@ DSR1_DEVICE Bytes16 load16(const void* p) {
   emu::check_aligned(p, 16, "load16");
   return *static_cast<const Bytes16*>(p);
 }
+
+DSR1_DEVICE void prefetch(const void* p) { emu::prefetch(p); }
 
 DSR1_DEVICE void async_copy16(void* to, const void* from, int bytes = 16) { emu::async_copy16(to, from, bytes); }
 DSR1_DEVICE void async_commit() { emu::async_commit(); }
@@ -102,15 +106,27 @@ DSR1_DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint3
 }
 DSR1_DEVICE void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emu::mma_8(d, a, b); }
 
+namespace emu {
 template <class P>
-Status launch(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, Stream stream,
-              const P& params) {
-  return emu::launch(name, grid, n_threads, shared_bytes, stream, [kernel, params] {
+std::function<void()> body_of(void (*kernel)(P), const P& params) {
+  return [kernel, params] {
     const P mine = params;  // parameters, not memory that the kernel reads
     void (*const entry)(P) = kernel;
     emu::enter_kernel();
     entry(mine);
-  });
+  };
+}
+}  // namespace emu
+
+template <class P>
+Status launch(const char* name, void (*kernel)(P), Grid grid, int n_threads, size_t shared_bytes, Stream stream,
+              const P& params) {
+  return emu::launch(name, grid, n_threads, shared_bytes, false, stream, emu::body_of(kernel, params));
+}
+template <class P>
+Status launch_resident(const char* name, void (*kernel)(P), int64_t blocks, int n_threads, size_t shared_bytes,
+                       Stream stream, const P& params) {
+  return emu::launch(name, {blocks}, n_threads, shared_bytes, true, stream, emu::body_of(kernel, params));
 }
 
 }  // namespace dsr1::simt

@@ -126,8 +126,9 @@ Result<Activations> Matmul::quantize(Matrix x, Stream stream) {
   held_ = x;
   return a;
 }
+Activations Matmul::space_for_hidden(Matrix x) const { return activations_in(hidden_, x); }
 Result<Activations> Matmul::quantize_hidden(Matrix x, Stream stream) {
-  const Activations a = activations_in(hidden_, x);
+  const Activations a = space_for_hidden(x);
   DSR1_TRY_STATUS(kernels::launch_quantize(x, a, stream));
   return a;
 }

@@ -38,6 +38,7 @@ class Matmul {
   Result<kernels::Activations> quantize(kernels::Matrix x, Stream stream);
   // A second workspace, of limits.max_rows * n_expert_used rows of n_ff_exp.
   Result<kernels::Activations> quantize_hidden(kernels::Matrix x, Stream stream);
+  kernels::Activations space_for_hidden(kernels::Matrix x) const;  // the same, for a kernel that fills it
   // The same as F16.
   Result<kernels::HalfRows> to_half(kernels::Matrix x, Stream stream);
   Result<kernels::HalfRows> to_half_hidden(kernels::Matrix x, Stream stream);

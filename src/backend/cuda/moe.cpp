@@ -8,16 +8,41 @@ namespace dsr1::backend::cuda {
 
 using kernels::MoeFfnParams;
 
-size_t Moe::bytes_for(const ops::Limits& l) {
+namespace {
+
+constexpr size_t kBarrierBytes = 256;
+
+size_t tile_bytes(const ops::Limits& l) {
   return static_cast<size_t>(kernels::moe_most_tiles_up_to(l.max_rows * l.n_expert_used, l.n_expert)) *
          sizeof(kernels::MoeTile);
 }
 
-Result<Moe> Moe::make(const ops::Limits& l) {
+}  // namespace
+
+size_t Moe::bytes_for(const ops::Limits& l) { return l.n_expert_used == 0 ? 0 : tile_bytes(l) + kBarrierBytes; }
+
+Result<Moe> Moe::make(const ops::Limits& l, const DeviceFacts& facts, Stream stream) {
   Moe m;
   if (l.n_expert_used == 0) return m;
-  DSR1_TRY(m.tiles_, Memory::allocate(Memory::Where::kDevice, bytes_for(l), "tiles of experts"));
+  DSR1_TRY(m.tiles_, Memory::allocate(Memory::Where::kDevice, tile_bytes(l), "tiles of experts"));
+  DSR1_TRY(m.barrier_, Memory::allocate(Memory::Where::kDevice, kBarrierBytes, "tiles of experts"));
+  DSR1_TRY_STATUS(fill_bytes(m.barrier_.data(), 0, kBarrierBytes, stream));
+  m.n_multiprocessors_ = facts.n_multiprocessors;
   return m;
+}
+
+bool Moe::takes_fused(const kernels::RouteParams& route, const MoeFfnParams& p) const {
+  return kernels::moe_fused_declines(route, p) == nullptr;
+}
+
+Status Moe::run_fused(const kernels::RouteParams& route, const MoeFfnParams& given, Matmul& matmul, Stream stream) {
+  kernels::MoeFusedParams p{route, given, {}, {}, barrier_.as<uint32_t>()};
+  p.m.gate_out.rows = given.x.rows * given.n_used;
+  if (kernels::is_quantized(p.m.gate.first.type)) {
+    DSR1_TRY(p.x, matmul.quantize(p.m.x, stream));
+  }
+  if (kernels::is_quantized(p.m.down.first.type)) p.hidden = matmul.space_for_hidden(p.m.gate_out);
+  return kernels::launch_moe_fused(p, n_multiprocessors_, stream);
 }
 
 // Quantized experts meet int8 activations: of the rows for gate and up, of the hidden values for down.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "backend/cuda/attention.h"
@@ -77,7 +78,7 @@ class CudaOps final : public ops::Ops {
     DSR1_TRY(stream_, make_stream());
     DSR1_TRY(pass_, PassRows::make(limits_.max_rows, limits_.n_layer));
     DSR1_TRY(matmul_, Matmul::make(limits_, stream_));
-    DSR1_TRY(moe_, Moe::make(limits_));
+    DSR1_TRY(moe_, Moe::make(limits_, facts_, stream_));
     DSR1_TRY(attention_, Attention::make(limits_, facts_.n_multiprocessors));
     DSR1_TRY(host_, HostExperts::make(limits_, host));
     DSR1_TRY(sampler_, Sampler::make(limits_));
@@ -149,6 +150,7 @@ class CudaOps final : public ops::Ops {
     return Mat{fetched_.as<float>(), x.rows, x.cols, x.stride};
   }
   Result<const int32_t*> fetch(const int32_t* ids, int64_t n) override {
+    settle();
     DSR1_TRY_STATUS(fetch_bytes(fetched_ids_, ids, static_cast<size_t>(n) * sizeof(int32_t)));
     return static_cast<const int32_t*>(fetched_ids_.as<int32_t>());
   }
@@ -315,12 +317,22 @@ class CudaOps final : public ops::Ops {
     }
   }
 
+  // Queued with the next op, which may be the experts chosen here.
   void route(Mat logits, const float* bias, const ops::RouterParams& r, int32_t* ids, Mat weights) override {
     run_waiting();
     settle_before({logits});
-    note(kernels::launch_route({matrix(logits), bias, r.gating == ops::Gating::kSigmoid, r.normalize, r.n_expert,
-                                r.n_expert_used, r.n_group, r.n_group_used, r.scale, ids, matrix(weights)},
-                               stream_));
+    route_ = {matrix(logits),
+              bias,
+              r.gating == ops::Gating::kSigmoid,
+              r.normalize,
+              r.n_expert,
+              r.n_expert_used,
+              r.n_group,
+              r.n_group_used,
+              r.scale,
+              ids,
+              matrix(weights)};
+    route_waits_ = true;
   }
 
   void swiglu(Mat gate, Mat up, Mat out) override {
@@ -359,7 +371,9 @@ class CudaOps final : public ops::Ops {
 
   void moe_ffn(Mat x, const ops::ExpertWeights& experts, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
-    run_waiting();
+    const bool routed = route_waits_ && route_.ids == ids && route_.weights.data == weights.data && !experts.on_host &&
+                        !host_.pending();
+    if (!routed) run_waiting();
     if (host_.pending()) settle();
     if (experts.on_host && !host_.streams(experts, x.rows))
       return note(host_.send(experts, x, ids, weights, out, stream_));
@@ -377,6 +391,11 @@ class CudaOps final : public ops::Ops {
     p.gate = expert_matrix(experts.gate);
     p.up = expert_matrix(experts.up);
     p.down = expert_matrix(experts.down);
+    if (routed && moe_.takes_fused(route_, p)) {
+      route_waits_ = false;
+      return note(moe_.run_fused(route_, p, matmul_, stream_));
+    }
+    run_waiting();
     note(moe_.run(p, static_cast<int>(experts.gate.size()), matrix(s.up), s.slot, matmul_, stream_));
   }
 
@@ -397,6 +416,7 @@ class CudaOps final : public ops::Ops {
 
   std::span<const kernels::MatmulParams> waiting() const { return {waiting_, n_waiting_}; }
   void run_waiting() {
+    if (std::exchange(route_waits_, false)) note(kernels::launch_route(route_, stream_));
     const auto jobs = waiting();
     n_waiting_ = 0;
     if (!jobs.empty()) note(matmul_.run(jobs, stream_));
@@ -492,6 +512,8 @@ class CudaOps final : public ops::Ops {
   WeightLoader loader_;
   kernels::MatmulParams waiting_[kMostJobs];  // of the last linear()
   size_t n_waiting_ = 0;
+  kernels::RouteParams route_ = {};  // of the last route()
+  bool route_waits_ = false;
   bool in_pass_ = false;
   std::array<Recording, kMostRecordedRows> recordings_;
   Recording* recording_ = nullptr;  // being recorded
