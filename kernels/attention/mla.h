@@ -2,9 +2,9 @@
 // value.
 //
 // A block takes 32 heads of one row of the batch and a range of its keys, 32 at a time: a warp takes a
-// quarter of the columns of 16 heads' scores, then comes softmax with a key a lane, then each warp sums its eighth of the value columns. The latent
-// tile is loaded once and serves as keys and values (DeepSeek-V3 report 2.1.1; FlashMLA's deep dive, April 2025).
-// Ranges of keys are joined as in flash.h.
+// quarter of the columns of 16 heads' scores, then comes softmax with a key a lane, then each warp sums its eighth of
+// the value columns. The latent tile is loaded once and serves as keys and values (DeepSeek-V3 report 2.1.1; FlashMLA's
+// deep dive, April 2025). Ranges of keys are joined as in flash.h.
 //
 // Floor: 2 * k_dim bytes of F16 latents a key, once for all heads (32 at a time, the rest from L2); 2 * (k_dim + v_dim)
 // operations a key and head: at 128 heads as many as the bandwidth's time allows.
