@@ -8,7 +8,7 @@ namespace dsr1::test {
 
 // Tensor cores take F16: each factor is rounded by 2^-11 at most, 1.4e-4 on average, so a sum of products by 2e-4 of
 // its size; the same product with few rows rounds activations to int8 instead (0.5 %).
-Expectations expected() { return {1e-3, 0.015, 1.5e-3, 70, 12, 2, 5, 128}; }
+Expectations expected() { return {1e-3, 0.015, 1.5e-3, 70, 20, 2, 5, 128}; }
 
 void for_each_backend(const ops::Limits& limits, const std::function<void(ops::Ops&)>& f) {
   auto cuda = backend::cuda::make_ops(0, limits);

@@ -76,7 +76,7 @@ bool overlap(Matrix a, Matrix b) {
 
 // With few rows, or a type that tensor cores do not take.
 bool on_tensor_cores(const MatmulParams& p) {
-  return p.x.rows > kernels::kMatvecMost && kernels::gemm_declines(p) == nullptr &&
+  return p.x.rows > Matmul::kFewRows && kernels::gemm_declines(p) == nullptr &&
          p.w.type != static_cast<uint32_t>(DType::kF32);
 }
 bool as_int8(const MatmulParams& p) {
@@ -112,7 +112,7 @@ bool Matmul::by_library(const MatmulParams& p, bool bf16) const {
 }
 
 Activations Matmul::prepare(Matrix x) {
-  if (!met_quantized_ || x.cols % 32 != 0 || x.rows > kernels::kMatvecMost) return {};
+  if (!met_quantized_ || x.cols % 32 != 0 || x.rows > kFewRows) return {};
   held_ = x;
   return activations_in(workspace_, x);
 }
@@ -154,7 +154,7 @@ Result<kernels::HalfRows> Matmul::to_half_hidden(Matrix x, Stream stream) { retu
 
 bool Matmul::takes_matvec(std::span<const MatmulParams> jobs) const {
   return std::all_of(jobs.begin(), jobs.end(), [](const MatmulParams& p) {
-    return p.n_head == 1 && p.x.rows <= kernels::kMatvecMost && (as_int8(p) || kernels::matvec_float_takes(p));
+    return p.n_head == 1 && p.x.rows <= kFewRows && (as_int8(p) || kernels::matvec_float_takes(p));
   });
 }
 

@@ -18,7 +18,10 @@ class Matmul {
   static size_t bytes_for(const ops::Limits& limits);
   static Result<Matmul> make(const ops::Limits& limits, Stream stream);
 
-  // All jobs share x (params.x); rows decide: up to kMatvecMost read each weight once with int8 or float activations,
+  // Up to this many rows go through matvec, in two passes over the weights from nine on: a matrix of 4,096 outputs
+  // gives gemm 32 blocks, too few to keep the memory busy, and matvec 1,024 (docs/kernels/gemm.md).
+  static constexpr int kFewRows = 2 * kernels::kMatvecMost;
+  // All jobs share x (params.x); rows decide: up to kFewRows read each weight with int8 or float activations,
   // more go through tensor cores, F16 and BF16 from kBlasRows on through the vendor's library. F32 weights (routers)
   // always meet float activations.
   static constexpr int kBlasRows = 64;

@@ -23,7 +23,7 @@ struct DeviceFacts {
   int n_multiprocessors = 0;          // streaming multiprocessors
   size_t shared_bytes_per_block = 0;  // the most a block may opt in to
   size_t l2_bytes = 0;
-  size_t memory_bytes = 0, free_bytes = 0;
+  size_t memory_bytes = 0, free_bytes = 0;  // free: for us, without what the driver takes later
 };
 
 // Makes `index` the device of this thread. kNoDevice where it is not there.

@@ -1,12 +1,18 @@
 // The device runtime on the CUDA runtime library.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 #include "backend/cuda/cudart.h"
 #include "backend/cuda/runtime.h"
 #include "dsr1/tensor/tensor.h"
 
 namespace dsr1::backend::cuda {
 namespace {
+
+// What the driver takes after this: kernels as they are first launched, ours and cuBLAS', and the stacks of those that
+// decode block by block (224 bytes for each of 2,048 threads of every multiprocessor). An allowance, not a measurement.
+constexpr size_t kDriverBytes = size_t{256} << 20;
 
 Status check(cudaError_t e, const char* what) {
   if (e == cudaSuccess) return {};
@@ -60,6 +66,7 @@ Result<DeviceFacts> open_device(int index) {
   f.shared_bytes_per_block = p.sharedMemPerBlockOptin;
   f.l2_bytes = static_cast<size_t>(p.l2CacheSize);
   DSR1_TRY_STATUS(check(cudaMemGetInfo(&f.free_bytes, &f.memory_bytes), "device memory"));
+  f.free_bytes -= std::min(f.free_bytes, kDriverBytes);
   return f;
 }
 
