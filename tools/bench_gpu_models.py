@@ -36,10 +36,11 @@ def free_bytes(folder):
 
 
 def work_folder(wanted):
-    """The roomiest of the usual places, memory first: a file is read once or twice."""
+    """Memory where it has room for the largest file, else the roomiest of the usual places."""
     places = [wanted] if wanted else ["/dev/shm", os.environ.get("TMPDIR", "/tmp"), str(HERE)]
     places = [p for p in places if os.path.isdir(p) and os.access(p, os.W_OK)]
-    best = max(places, key=free_bytes)
+    room = max(c["gib"] for c in CASES) * GIB
+    best = next((p for p in places if free_bytes(p) > room), None) or max(places, key=free_bytes)
     folder = Path(best) / f"dsr1-speed-{os.getpid()}"
     folder.mkdir()
     return folder
@@ -103,7 +104,7 @@ def main():
     parser.add_argument("--bf16", type=float, help="TFLOP/s of BF16 products on this card")
     parser.add_argument("--model", action="append", default=[], help="a model file to measure too")
     parser.add_argument("--llama-bench", help="llama.cpp's llama-bench, for the same files")
-    parser.add_argument("--work", help="folder for the files (default: the roomiest of /dev/shm, TMPDIR, here)")
+    parser.add_argument("--work", help="folder for the files (default: /dev/shm, TMPDIR or here, whichever has room)")
     parser.add_argument("--seconds", type=float, default=540, help="start no further model after this time")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--results", type=Path, help="append every row of dsr1 bench to this file, as JSON lines")
