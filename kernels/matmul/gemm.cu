@@ -59,6 +59,7 @@ __global__ void __launch_bounds__(256) scale_rows_kernel(const ScaleParams p) {
 
 const char* gemm_declines(const MatmulParams& p) {
   if (p.n_head != 1) return "the matrix is one of several heads";
+  if (p.w.type == quant::F32::kGgufId) return "F32 weights meet float activations";
   if (!is_quantized(p.w.type) && p.w.row_bytes % 16 != 0) return "weight rows are not whole 16 bytes";
   return nullptr;
 }
@@ -80,9 +81,11 @@ Status launch_gemm(const MatmulParams& p, const HalfRows& x, simt::Stream stream
   if (const char* why = gemm_declines(p)) return Error(ErrorCode::kRuntime, std::string("gemm: ") + why);
   Status s;
   const bool known = with_type(p.w.type, [&]<class T>() {
-    using Tr = GemmTile;
-    s = simt::launch("gemm", gemm_kernel<T, Tr>, {(p.n_out + Tr::kN - 1) / Tr::kN, (x.rows + Tr::kM - 1) / Tr::kM},
-                     Tr::kThreads, sizeof(Tr::SharedStorage), stream, GemmParams{p, x});
+    if constexpr (T::kGgufId != quant::F32::kGgufId) {
+      using Tr = GemmTile;
+      s = simt::launch("gemm", gemm_kernel<T, Tr>, {(p.n_out + Tr::kN - 1) / Tr::kN, (x.rows + Tr::kM - 1) / Tr::kM},
+                       Tr::kThreads, sizeof(Tr::SharedStorage), stream, GemmParams{p, x});
+    }
   });
   if (!known) return Error(ErrorCode::kRuntime, "gemm: no kernel for tensor type " + std::to_string(p.w.type));
   return s;

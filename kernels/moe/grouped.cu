@@ -62,7 +62,7 @@ struct GatheredRows {
 
 // block_x: kN columns, block_y: tile.
 template <class T, class Tr>
-__global__ void __launch_bounds__(Tr::kThreads) grouped_kernel(const GroupedParams p) {
+__global__ void __launch_bounds__(Tr::kThreads, kGemmBlocks<T>) grouped_kernel(const GroupedParams p) {
   const MoeTile tile = p.order.tiles[simt::block_y()];
   const int e = tile.expert - p.first;
   if (tile.count == 0 || e < 0 || e >= p.n) return;  // the whole block
@@ -85,11 +85,15 @@ Status launch_moe_sort(const int32_t* ids, int32_t pairs, int32_t n_expert, int3
 Status launch_grouped(const GroupedParams& p, simt::Stream stream) {
   Status s;
   const bool known = with_type(p.w.first.type, [&]<class T>() {
-    auto go = [&]<class Tr>(Tr) {
-      return simt::launch("grouped", grouped_kernel<T, Tr>, {(p.w.first.rows + Tr::kN - 1) / Tr::kN, p.n_tiles},
-                          Tr::kThreads, sizeof(typename Tr::SharedStorage), stream, p);
-    };
-    s = p.tile_rows == kSmallMoeTile ? go(SmallGemmTile{}) : go(GemmTile{});
+    if constexpr (T::kGgufId == quant::F32::kGgufId) {
+      s = Error(ErrorCode::kRuntime, "grouped: F32 weights meet float activations");
+    } else {
+      auto go = [&]<class Tr>(Tr) {
+        return simt::launch("grouped", grouped_kernel<T, Tr>, {(p.w.first.rows + Tr::kN - 1) / Tr::kN, p.n_tiles},
+                            Tr::kThreads, sizeof(typename Tr::SharedStorage), stream, p);
+      };
+      s = p.tile_rows == kSmallMoeTile ? go(SmallGemmTile{}) : go(GemmTile{});
+    }
   });
   if (!known) return Error(ErrorCode::kRuntime, "grouped: no kernel for tensor type " + std::to_string(p.w.first.type));
   return s;

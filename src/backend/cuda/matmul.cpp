@@ -76,8 +76,7 @@ bool overlap(Matrix a, Matrix b) {
 
 // With few rows, or a type that tensor cores do not take.
 bool on_tensor_cores(const MatmulParams& p) {
-  return p.x.rows > Matmul::kFewRows && kernels::gemm_declines(p) == nullptr &&
-         p.w.type != static_cast<uint32_t>(DType::kF32);
+  return p.x.rows > Matmul::kFewRows && kernels::gemm_declines(p) == nullptr;
 }
 bool as_int8(const MatmulParams& p) {
   return !on_tensor_cores(p) && kernels::is_quantized(p.w.type) && p.x_head_stride % 32 == 0 && p.x.cols % 32 == 0;
