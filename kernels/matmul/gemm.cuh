@@ -121,7 +121,7 @@ requires(T::kElements > 1) struct StepPieces<T, Tr> {
 
 // Blocks a multiprocessor is to hold: registers for three, or two where a step's pieces take more.
 template <class T>
-inline constexpr int kGemmBlocks = T::kElements == 1 || sizeof(typename StepPieces<T, GemmTile>::Held) > 80 ? 2 : 3;
+inline constexpr int kGemmBlocks = T::kElements == 256 && sizeof(typename StepPieces<T, GemmTile>::Held) <= 80 ? 3 : 2;
 
 // Which rows a tile takes: `count` of them, row r read from x at from(r) and stored in out at to(r).
 struct PlainRows {
