@@ -15,6 +15,7 @@
 #include "kernels/attention/mla.h"
 #include "kernels/matmul/gemm.h"
 #include "kernels/matmul/matvec.h"
+#include "kernels/moe/fused.h"
 #include "kernels/moe/grouped.h"
 #include "kernels/quant/repack.h"
 
@@ -231,6 +232,65 @@ void experts(Bench& b, DType type, int n_expert, int n_used, int n_out, int n_in
   b.memory.clear();
 }
 
+// Routing and experts of a decode step in one launch, and one by one.
+void expert_steps(Bench& b, DType type, int n_expert, int n_used, int n_ff, int n_embd, int rows, int n_sm) {
+  auto all = [&](int n_out, int n_in) {
+    const auto stride = static_cast<size_t>(planar_bytes(weight_of(type, n_out, n_in, nullptr)) + 255) / 256 * 256;
+    return ExpertMatrix{weight_of(type, n_out, n_in, b.bytes(stride * static_cast<size_t>(n_expert))),
+                        static_cast<int64_t>(stride), 0};
+  };
+  auto floats = [&](int n_rows, int cols) {
+    return Matrix{b.floats(static_cast<size_t>(n_rows) * static_cast<size_t>(cols)), cols, n_rows, cols};
+  };
+  auto int8 = [&](int n_rows, int cols) {
+    Activations a{nullptr, nullptr, activation_stride(cols), n_rows, cols};
+    a.groups = reinterpret_cast<ActGroup*>(b.bytes(static_cast<size_t>(activation_bytes(n_rows, cols))));
+    a.q = reinterpret_cast<int8_t*>(a.groups + n_rows * a.stride / 32);
+    return a;
+  };
+  const int pairs = rows * n_used;
+  // Other logits each time: other experts, which no cache holds.
+  constexpr int kSteps = 64;
+  const Matrix logits = floats(kSteps * rows, n_expert), weights = floats(rows, n_used);
+  std::vector<float> values(static_cast<size_t>(kSteps * rows * n_expert));
+  std::mt19937 rng(3);
+  std::normal_distribution<float> normal;
+  for (float& v : values) v = normal(rng);
+  must(rt::copy_to_device(logits.data, values.data(), values.size() * sizeof(float), b.stream));
+  must(rt::synchronize(b.stream));
+  auto* ids = reinterpret_cast<int32_t*>(b.bytes(static_cast<size_t>(pairs) * sizeof(int32_t), false));
+  const MoeFfnParams m{
+      all(n_ff, n_embd),   all(n_ff, n_embd),     all(n_embd, n_ff),    ids,   floats(rows, n_embd), weights,
+      floats(pairs, n_ff), floats(pairs, n_embd), floats(rows, n_embd), n_used};
+  const bool quantized = is_quantized(static_cast<uint32_t>(type));
+  const Activations x = int8(rows, n_embd), hidden = quantized ? int8(pairs, n_ff) : Activations{};
+  auto* word = reinterpret_cast<uint32_t*>(b.bytes(256, false));
+  auto route = [&](int i) {
+    RouteParams r{logits, nullptr, true, true, n_expert, n_used, 8, 4, 2.5f, ids, weights};
+    r.logits.data += int64_t{i % kSteps} * rows * n_expert;
+    r.logits.rows = rows;
+    return r;
+  };
+  const double one = b.seconds(20, [&](int i) {
+    must(launch_moe_fused({route(i), m, x, hidden, word}, n_sm, b.stream));
+  });
+  const double several = b.seconds(20, [&](int i) {
+    must(launch_route(route(i), b.stream));
+    must(launch_moe_gate_up(m, x, b.stream));
+    if (quantized) must(launch_quantize(m.gate_out, hidden, b.stream));
+    must(launch_moe_down(m, hidden, b.stream));
+    must(launch_moe_combine(m, b.stream));
+  });
+  const double n_bytes = static_cast<double>(pairs) * (2 * m.gate.stride_bytes + m.down.stride_bytes);
+  for (const bool fused : {true, false}) {
+    char name[80];
+    std::snprintf(name, sizeof name, "%s %s, %d rows, %d of %d", fused ? "moe_fused" : "route and experts, 5 launches",
+                  dtype_name(type), rows, n_used, n_expert);
+    b.row(name, fused ? one : several, n_bytes, 6.0 * pairs * n_ff * n_embd);
+  }
+  b.memory.clear();
+}
+
 }  // namespace
 
 int main() {
@@ -249,6 +309,8 @@ int main() {
   attention(b, 32, 8, 128, 128, false, 2048, true, 2048, facts.n_multiprocessors);
   for (int n : {1024, 8192, 32768}) attention(b, 128, 1, 576, 512, true, 1, false, n, facts.n_multiprocessors);
   attention(b, 128, 1, 576, 512, true, 16, false, 8192, facts.n_multiprocessors);
+  for (DType t : {DType::kQ4_K, DType::kF8_E4M3})
+    for (int rows : {1, 4}) expert_steps(b, t, 256, 8, 2048, 7168, rows, facts.n_multiprocessors);
   for (int rows : {512, 2048}) experts(b, DType::kQ4_K, 256, 8, 2048, 7168, rows);
   return 0;
 }

@@ -32,8 +32,12 @@ const char* moe_fused_declines(const RouteParams& route, const MoeFfnParams& p) 
 
 Status launch_moe_fused(const MoeFusedParams& p, int n_multiprocessors, simt::Stream stream) {
   if (const char* why = moe_fused_declines(p.route, p.m)) return Error(ErrorCode::kRuntime, std::string("moe: ") + why);
+  if (is_quantized(p.m.down.first.type) != (p.hidden.q != nullptr))
+    return Error(ErrorCode::kRuntime,
+                 "moe: space for int8 hidden values is what quantized experts need, and no others");
+  int known = 0;
   for (const uint32_t type : {p.m.gate.first.type, p.m.down.first.type})
-    if (!with_type(type, []<class T>() { return T::kElements; }))
+    if (!with_type(type, [&]<class T>() { known += 1; }))
       return Error(ErrorCode::kRuntime, "experts: no kernel for tensor type " + std::to_string(type));
   return simt::launch_resident("moe_fused", moe_fused_kernel, n_multiprocessors, kFusedThreads, sizeof(FusedStorage),
                                stream, p);

@@ -15,7 +15,7 @@ struct MoePairsParams {
 
 // gate_out[pair][o] = silu(Gate x) * Up x. block_x: kMoeWarps of n_ff_exp, a warp each; block_y: pair.
 template <class T>
-__global__ void __launch_bounds__(32 * kMoeWarps) moe_gate_up_kernel(const MoePairsParams p) {
+__global__ void __launch_bounds__(32 * kMoeWarps, 5) moe_gate_up_kernel(const MoePairsParams p) {
   const int o = simt::block_x() * kMoeWarps + simt::warp(), pair = simt::block_y();
   if (o >= p.m.gate.first.rows) return;  // the whole warp
   const int e = p.m.ids[pair];
