@@ -27,6 +27,7 @@ file(WRITE ${WORK}/pack/about "arch 90a\ntoolkit 13.0\ncommit 123\n")
 program(pack/kernels_cuda "echo '[  PASSED  ] 5 tests.'")
 program(pack/ops_cuda "echo 'Ops.Wrong at row 3'; exit 1")
 program(pack/property_cuda "echo 'no CUDA device: none'; echo '[  PASSED  ] 1 test.'; echo '[  SKIPPED ] 3 tests.'")
+program(pack/dsr1 "echo 455")
 program(pack/bench_gpu "echo 'Some GPU: copies 3000 GB/s (read and written), BF16 products 790 TFLOP/s'")
 expect(1 "primitives: passed, 5 tests.*ops: .*FAILED.*exit code 1.*models: .*FAILED.*3 tests skipped.*kernels: passed.*failed: ops models"
   --from ${WORK}/pack --out ${WORK}/results primitives ops models kernels)
