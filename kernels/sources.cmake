@@ -7,6 +7,7 @@ set(DSR1_KERNEL_SOURCES
   attention/mla.cu
   matmul/activations.cu
   matmul/gemm.cu
+  matmul/gemm_wgmma.cu
   matmul/matmul_decode.cu
   matmul/matvec.cu
   moe/fused.cu

@@ -24,10 +24,7 @@ __global__ void __launch_bounds__(256) to_half_kernel(const ToHalfParams p) {
     largest = a > largest ? a : largest;
   }
   largest = simt::block_max<256>(largest, s.parts);
-  // 2^e with largest / 2^e in [1, 2): the exponent's bits alone. An infinity keeps its row: infinite times 1.
-  const uint32_t exponent = __builtin_bit_cast(uint32_t, largest) & 0x7f800000u;
-  const bool usable = exponent > 0x0c000000u && exponent < 0x7f800000u;  // above 2^-103: the inverse is normal
-  const float scale = usable ? __builtin_bit_cast(float, exponent) : 1.0f, inverse = 1.0f / scale;
+  const float scale = half_scale(largest), inverse = 1.0f / scale;
   for (int c = simt::thread(); c < p.out.stride; c += 256)
     p.out.data[r * p.out.stride + c] = simt::half_of(c < p.x.cols ? x[c] * inverse : 0.0f).bits;
   if (simt::thread() == 0) p.out.scale[r] = scale;

@@ -28,6 +28,13 @@ struct GemmTraits {
 using GemmTile = GemmTraits<64, 128, 2, 4>;
 using SmallGemmTile = GemmTraits<16, 128, 1, 8>;
 
+// 2^e with largest / 2^e in [1, 2): the exponent's bits alone. An infinity keeps its row: infinite times 1.
+DSR1_DEVICE float half_scale(float largest) {
+  const uint32_t exponent = __builtin_bit_cast(uint32_t, largest) & 0x7f800000u;
+  const bool usable = exponent > 0x0c000000u && exponent < 0x7f800000u;  // above 2^-103: the inverse is normal
+  return usable ? __builtin_bit_cast(float, exponent) : 1.0f;
+}
+
 DSR1_DEVICE uint32_t two_halves(float lo, float hi) {
   return simt::half_of(lo).bits | static_cast<uint32_t>(simt::half_of(hi).bits) << 16;
 }

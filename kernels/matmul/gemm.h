@@ -18,7 +18,7 @@ struct HalfRows {
   int64_t stride = 0;
   int32_t rows = 0, cols = 0;
 };
-inline int64_t half_stride(int64_t cols) { return (cols + 127) / 128 * 128; }
+constexpr int64_t half_stride(int64_t cols) { return (cols + 127) / 128 * 128; }
 inline int64_t half_rows_bytes(int64_t rows, int64_t cols) {
   return rows * (half_stride(cols) * 2 + static_cast<int64_t>(sizeof(float)));
 }

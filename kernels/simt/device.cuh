@@ -55,7 +55,7 @@ DSR1_DEVICE uint32_t ballot(bool p, uint32_t mask = kAllLanes) { return __ballot
 
 template <class Storage>
 DSR1_DEVICE Storage& shared() {
-  extern __shared__ __align__(128) unsigned char dsr1_shared[];
+  extern __shared__ __align__(1024) unsigned char dsr1_shared[];
   return *reinterpret_cast<Storage*>(dsr1_shared);
 }
 
@@ -161,6 +161,96 @@ DSR1_DEVICE void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uin
       "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// --- sm_90a only: what the rest compiles to is never queued (compiled_for_wgmma) -------------------------------------
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define DSR1_SM90(...) asm volatile(__VA_ARGS__)
+#else
+#define DSR1_SM90(...) __trap()
+#endif
+
+DSR1_DEVICE void mbarrier_init(Mbarrier* b, int arrivals) {
+  DSR1_SM90("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory");
+}
+DSR1_DEVICE void mbarrier_arrive(Mbarrier* b) {
+  DSR1_SM90("{\n.reg .b64 s;\nmbarrier.arrive.shared::cta.b64 s, [%0];\n}" ::"r"(shared_address(b)) : "memory");
+}
+DSR1_DEVICE void mbarrier_arrive_expecting(Mbarrier* b, int bytes) {
+  DSR1_SM90("{\n.reg .b64 s;\nmbarrier.arrive.expect_tx.shared::cta.b64 s, [%0], %1;\n}" ::"r"(shared_address(b)),
+            "r"(bytes)
+            : "memory");
+}
+DSR1_DEVICE void mbarrier_wait(Mbarrier* b, int parity) {
+  uint32_t done = 0;
+  while (done == 0)
+    DSR1_SM90("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+              : "=r"(done)
+              : "r"(shared_address(b)), "r"(parity)
+              : "memory");
+}
+DSR1_DEVICE void fence_async_proxy() { DSR1_SM90("fence.proxy.async.shared::cta;" ::: "memory"); }
+DSR1_DEVICE void bulk_copy(void* to, const void* from, int bytes, Mbarrier* b) {
+  DSR1_SM90("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                shared_address(to)),
+            "l"(from), "r"(bytes), "r"(shared_address(b))
+            : "memory");
+}
+
+DSR1_DEVICE uint64_t wgmma_matrix(const void* p) {
+  return uint64_t{(shared_address(p) & 0x3ffffu) >> 4} | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 |
+         uint64_t{1} << 62;
+}
+DSR1_DEVICE void wgmma_fence() { DSR1_SM90("wgmma.fence.sync.aligned;" ::: "memory"); }
+DSR1_DEVICE void wgmma_commit() { DSR1_SM90("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// d is named so that nothing computed from it moves before the wait.
+template <int kPending>
+DSR1_DEVICE void wgmma_wait(float (&d)[128]) {
+  DSR1_SM90("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#pragma unroll
+  for (int i = 0; i < 128; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+#define DSR1_D8(i)                                                                                            \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+      "+f"(d[i + 7])
+#define DSR1_D64(i)                                                                                                \
+  DSR1_D8(i), DSR1_D8(i + 8), DSR1_D8(i + 16), DSR1_D8(i + 24), DSR1_D8(i + 32), DSR1_D8(i + 40), DSR1_D8(i + 48), \
+      DSR1_D8(i + 56)
+DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
+  DSR1_SM90(
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, "
+      "%56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, "
+      "%72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, "
+      "%88, %89, %90, %91, %92, %93, %94, %95, "
+      "%96, %97, %98, %99, %100, %101, %102, %103, "
+      "%104, %105, %106, %107, %108, %109, %110, %111, "
+      "%112, %113, %114, %115, %116, %117, %118, %119, "
+      "%120, %121, %122, %123, %124, %125, %126, %127"
+      "}, %128, %129, 1, 1, 1, 0, 0;"
+      : DSR1_D64(0), DSR1_D64(64)
+      : "l"(a), "l"(b));
+}
+#undef DSR1_D64
+#undef DSR1_D8
+#undef DSR1_SM90
+
+// Whether the kernel as this device loads it was compiled for sm_90a, and so has the instructions above.
+template <class P>
+bool compiled_for_wgmma(void (*kernel)(P)) {
+  cudaFuncAttributes a = {};
+  if (cudaFuncGetAttributes(&a, kernel) == cudaSuccess) return a.ptxVersion >= 90 && a.binaryVersion == 90;
+  (void)cudaGetLastError();
+  return false;
 }
 
 // Queues the kernel; a refusal of the runtime names the kernel. Lengths and positions come from device memory, so that

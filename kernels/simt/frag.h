@@ -34,4 +34,18 @@ struct FragC {  // 4 values of 32 bits
   DSR1_DEVICE static RowCol at(int lane, int reg) { return {lane / 4 + 8 * (reg >> 1), (lane % 4) * 2 + (reg & 1)}; }
 };
 
+// D [64][256] of wgmma.m64n256k16, 128 values a thread of the warpgroup (PTX ISA, "Register Fragments for
+// wgmma.mma_async.m64nNk16"): each warp 16 rows, and of those in eights of columns as FragC.
+struct FragWgmma {
+  static constexpr int kRegisters = 128;
+  DSR1_DEVICE static RowCol at(int thread, int reg) {  // thread: of the warpgroup
+    const RowCol c = FragC::at(thread % 32, reg % 4);
+    return {thread / 32 * 16 + c.row, reg / 4 * 8 + c.col};
+  }
+};
+
+// Where part i (0-7) of row r of a K-major matrix with 128-byte swizzle lies, in 16 bytes from its start: rows of 128
+// bytes in groups of eight, whose parts change places by the row's number.
+DSR1_DEVICE int swizzled(int r, int i) { return r * 8 + (i ^ (r % 8)); }
+
 }  // namespace dsr1::simt

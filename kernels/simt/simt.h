@@ -44,6 +44,12 @@ struct Fp8 {  // E4M3FN
   uint8_t bits;
 };
 
+// Of sm_90, in shared memory. Phases are completed one after another, each by its arrivals and by as many bytes as
+// arrivals said to expect; parity 0, 1, 0, ... from the first on.
+struct alignas(8) Mbarrier {
+  uint64_t state;
+};
+
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 inline constexpr int kWarp = 32;
 

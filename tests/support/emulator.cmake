@@ -1,4 +1,4 @@
-# The emulator and the whole CUDA backend over it, without the toolkit: kernels/*.cu built by g++ as C++.
+#The emulator and the whole CUDA backend over it, without the toolkit : kernels/*.cu built by g++ as C++.
 include(${PROJECT_SOURCE_DIR}/kernels/sources.cmake)
 
 # dsr1_emulated_sources(FILES...): device code of this directory's targets. Its loads and stores are seen by the emulator

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dsr1/base/check.h"
+#include "support/emu_async.h"
 #include "support/emu_context.h"
 #include "support/emu_shadow.h"
 
@@ -61,7 +62,7 @@ size_t device_limit = size_t{1} << 30, device_used = 0, device_high = 0;
 
 // --- one block ----------------------------------------------------------------------------------------------------
 
-enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kAtGrid, kEnded };
+enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kAtGrid, kAsleep, kEnded };
 
 struct Meet {
   Collective what;
@@ -207,6 +208,7 @@ void access(const void* p, size_t size, bool is_write, bool is_atomic = false) {
   // Bytes of a word mostly have one past: then one look serves all.
   uint64_t w = written[0], last = read[0], differs = 0;
   for (size_t i = 1; i < size; ++i) differs |= (written[i] ^ w) | (read[i] ^ last);
+  if (is_write && r == &shared_region()) async_stored(first, size);
   if (differs == 0) {
     if (const char* wrong = touch(w, last, t, is_write, is_atomic))
       fail(describe(p, size, is_write) + ": byte 0 " + wrong);
@@ -245,6 +247,7 @@ void fiber_main() {
   for (const auto& g : f.groups)
     if (!g.empty()) fail("ended with an async copy that nobody waited for");
   if (!f.open.empty()) fail("ended with an async copy that nobody waited for");
+  async_end_thread();
   f.state = State::kEnded;
   ++m.ended;
   switch_to_scheduler();
@@ -266,6 +269,10 @@ std::string deadlock() {
   std::vector<int> waiting, at_grid, others;
   for (size_t t = 0; t < m.fibers.size(); ++t) {
     Fiber& f = m.fibers[t];
+    if (f.state == State::kAsleep) {
+      current.thread = static_cast<int>(t);
+      return place() + async_waiting(current.thread);
+    }
     if (f.state == State::kAtWarp) {
       std::vector<int> missing, ended;
       for (int l = 0; l < 32; ++l) {
@@ -303,6 +310,7 @@ void start_block(Grid grid, int64_t linear, size_t stack) {
   m.linear = static_cast<uint32_t>(linear);
   m.epoch = 0;
   m.at_barrier = m.at_grid = m.ended = 0;
+  async_begin_block();
   Region& s = shared_region();
   std::memset(s.base, 0xff, m.shared_bytes);
   std::fill_n(s.written, m.shared_bytes, kAllocated);
@@ -347,6 +355,7 @@ void run_block() {
       return;
     }
   }
+  if (const std::string wrong = async_end_block(); !wrong.empty()) m.error = place() + wrong;
 }
 
 // The machine's block goes to lie in `b`, with what its shared memory holds; and comes back.
@@ -522,6 +531,35 @@ void sync_grid(uint32_t* word) {
 
 void prefetch(const void* p) {
   if (!arena().holds(p)) fail("prefetch of an address that is not device memory");
+}
+
+void fail_here(const std::string& what) { fail(what); }
+void check_access(const void* p, size_t bytes, bool is_write) { access(p, bytes, is_write); }
+std::byte* shared_base() { return shared_region().base; }
+bool in_shared(const void* p, size_t bytes) {
+  const auto at = static_cast<size_t>(static_cast<const std::byte*>(p) - shared_region().base);
+  return at < machine().shared_bytes && at + bytes <= machine().shared_bytes;
+}
+bool in_device(const void* p) { return arena().holds(p); }
+void put_in_flight(void* p, size_t bytes) {
+  Region& r = shared_region();
+  std::memset(p, 0xff, bytes);
+  uint64_t* written = r.written + (static_cast<std::byte*>(p) - r.base);
+  for (size_t i = 0; i < bytes; ++i) written[i] |= kInFlight;
+}
+void land(void* p, const void* from, size_t bytes) {
+  Region& r = shared_region();
+  std::memcpy(p, from, bytes);
+  std::fill_n(r.written + (static_cast<std::byte*>(p) - r.base), bytes, now() | kAllocated | kWritten);
+}
+void next_epoch() { ++machine().epoch; }
+void sleep_thread() {
+  machine().me().state = State::kAsleep;
+  switch_to_scheduler();
+}
+void wake_sleepers() {
+  for (Fiber& f : machine().fibers)
+    if (f.state == State::kAsleep) f.state = State::kReady;
 }
 
 void enter_kernel() { machine().active = true; }

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "dsr1/base/half.h"
+#include "support/emu_async.h"
 #include "support/emulator.h"
 
 #define __global__
@@ -105,6 +106,27 @@ DSR1_DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint3
   emu::mma_16(d, a, b, [](uint16_t bits) { return to_float(T{bits}); });
 }
 DSR1_DEVICE void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emu::mma_8(d, a, b); }
+
+DSR1_DEVICE void mbarrier_init(Mbarrier* b, int arrivals) { emu::mbarrier_init(b, arrivals); }
+DSR1_DEVICE void mbarrier_arrive(Mbarrier* b) { emu::mbarrier_arrive(b, 0); }
+DSR1_DEVICE void mbarrier_arrive_expecting(Mbarrier* b, int bytes) { emu::mbarrier_arrive(b, bytes); }
+DSR1_DEVICE void mbarrier_wait(Mbarrier* b, int parity) { emu::mbarrier_wait(b, parity); }
+DSR1_DEVICE void fence_async_proxy() { emu::fence_async_proxy(); }
+DSR1_DEVICE void bulk_copy(void* to, const void* from, int bytes, Mbarrier* b) { emu::bulk_copy(to, from, bytes, b); }
+DSR1_DEVICE uint64_t wgmma_matrix(const void* p) { return emu::wgmma_matrix(p); }
+DSR1_DEVICE void wgmma_fence() { emu::wgmma_fence(); }
+DSR1_DEVICE void wgmma_commit() { emu::wgmma_commit(); }
+template <int kPending>
+DSR1_DEVICE void wgmma_wait(float (&)[128]) {
+  emu::wgmma_wait(kPending);
+}
+DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
+  emu::wgmma(d, a, b, [](uint16_t bits) { return to_float(Half{bits}); });
+}
+template <class P>
+bool compiled_for_wgmma(void (*)(P)) {
+  return true;
+}
 
 namespace emu {
 template <class P>

@@ -24,7 +24,8 @@ Bytes bytes_of(const ops::Limits& l) {
   const int64_t cols = std::max(l.max_in, heads),
                 rows = std::max<int64_t>(l.max_rows, l.mla.n_head ? ops::kMlaBlock : 0);
   b.workspace = static_cast<size_t>(
-      std::max(kernels::activation_bytes(rows, cols), kernels::half_rows_bytes(l.max_rows, l.max_in)));
+      std::max({kernels::activation_bytes(rows, cols), kernels::half_rows_bytes(l.max_rows, l.max_in),
+                l.max_rows >= Matmul::kWgmmaRows ? kernels::half_tiles_bytes(l.max_rows, l.max_in) : 0}));
   if (const int64_t pairs = l.max_rows * l.n_expert_used; pairs > 0)
     b.hidden = static_cast<size_t>(
         std::max(kernels::activation_bytes(pairs, l.n_ff_exp), kernels::half_rows_bytes(pairs, l.n_ff_exp)));
@@ -43,6 +44,7 @@ Result<Matmul> Matmul::make(const ops::Limits& l, Stream stream) {
   if (!blas && blas.error().code != ErrorCode::kNoDevice) return Error(std::move(blas).error());
   if (blas) m.blas_ = std::move(*blas);
   else log_info("large F16 and BF16 products go through this program's own kernels: " + blas.error().message);
+  m.wgmma_ = kernels::wgmma_present();
   const Bytes b = bytes_of(l);
   DSR1_TRY(m.workspace_, Memory::allocate(Memory::Where::kDevice, b.workspace, "activations as int8"));
   if (b.hidden > 0) {
@@ -145,6 +147,16 @@ Result<kernels::HalfRows> Matmul::to_half_in(const Memory& memory, Matrix x, Str
   return h;
 }
 
+Result<kernels::HalfTiles> Matmul::to_half_tiles(Matrix x, Stream stream) {
+  held_ = {};
+  kernels::HalfTiles h{workspace_.as<uint16_t>(), nullptr, x.rows, x.cols};
+  h.scale = reinterpret_cast<float*>(h.data + kernels::tile_rows(x.rows) * kernels::half_stride(x.cols));
+  DSR1_CHECK(static_cast<size_t>(kernels::half_tiles_bytes(x.rows, x.cols)) <= workspace_.size(),
+             "more activations than the backend was planned for");
+  DSR1_TRY_STATUS(kernels::launch_to_half_tiles(x, h, stream));
+  return h;
+}
+
 Result<kernels::HalfRows> Matmul::to_half(Matrix x, Stream stream) {
   held_ = {};
   return to_half_in(workspace_, x, stream);
@@ -208,7 +220,11 @@ Status Matmul::run(std::span<const MatmulParams> jobs, Stream stream) {
     return on_tensor_cores(p) && !by_library(p, false) && !by_library(p, true);
   };
   // One workspace: what is made for the first kind of jobs is used up before the second kind's.
-  if (std::any_of(jobs.begin(), jobs.end(), by_tile)) {
+  if (std::any_of(jobs.begin(), jobs.end(), by_tile) && wgmma_ && x.rows >= kWgmmaRows) {
+    DSR1_TRY(const kernels::HalfTiles h, to_half_tiles(x, stream));
+    for (const MatmulParams& p : jobs)
+      if (by_tile(p)) DSR1_TRY_STATUS(kernels::launch_gemm_wgmma(p, h, stream));
+  } else if (std::any_of(jobs.begin(), jobs.end(), by_tile)) {
     DSR1_TRY(const kernels::HalfRows h, to_half(x, stream));
     for (const MatmulParams& p : jobs)
       if (by_tile(p)) DSR1_TRY_STATUS(kernels::launch_gemm(p, h, stream));

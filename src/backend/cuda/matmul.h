@@ -8,6 +8,7 @@
 #include "dsr1/ops/ops.h"
 #include "kernels/matmul/activations.h"
 #include "kernels/matmul/gemm.h"
+#include "kernels/matmul/gemm_wgmma.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/matmul/matvec.h"
 
@@ -42,6 +43,10 @@ class Matmul {
   // A second workspace, of limits.max_rows * n_expert_used rows of n_ff_exp.
   Result<kernels::Activations> quantize_hidden(kernels::Matrix x, Stream stream);
   kernels::Activations space_for_hidden(kernels::Matrix x) const;  // the same, for a kernel that fills it
+  // From so many rows on, tiles of 256 rows by warpgroups' instructions, where the device has them: half empty at
+  // worst.
+  static constexpr int kWgmmaRows = 129;
+
   // The same as F16.
   Result<kernels::HalfRows> to_half(kernels::Matrix x, Stream stream);
   Result<kernels::HalfRows> to_half_hidden(kernels::Matrix x, Stream stream);
@@ -50,12 +55,14 @@ class Matmul {
   static Result<kernels::HalfRows> to_half_in(const Memory& memory, kernels::Matrix x, Stream stream);
 
   bool by_library(const kernels::MatmulParams& p, bool bf16) const;
+  Result<kernels::HalfTiles> to_half_tiles(kernels::Matrix x, Stream stream);
   Status run_blas(std::span<const kernels::MatmulParams> jobs, bool bf16, Stream stream);
 
   std::unique_ptr<Blas> blas_;  // null where there is none: gemm takes those products too
   Memory workspace_, hidden_;
   kernels::Matrix held_;  // whose int8 form the workspace holds
   bool met_quantized_ = false;
+  bool wgmma_ = false;
 };
 
 }  // namespace dsr1::backend::cuda
