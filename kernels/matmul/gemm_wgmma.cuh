@@ -67,16 +67,22 @@ struct WgmmaShare {
 
   DSR1_DEVICE void store(Bytes16 (&to)[WgmmaTile::kK / 64][WgmmaTile::kM * 8], const Weight& w, int64_t row0,
                          int n_rows, int k0, int t) const {
+    // FP8: a scale for 128 rows, so one or two for these.
+    float scales[2] = {1.0f, 1.0f};
+    const int edge = 128 - static_cast<int>(row0 % 128);
+    if constexpr (T::kGgufId == quant::F8_E4M3::kGgufId) {
+      const int64_t of_row = (w.cols + 127) / 128;
+      if (w.scale_inv != nullptr) {
+        scales[0] = w.scale_inv[row0 / 128 * of_row + k0 / 128];
+        if (edge < 128 && edge < n_rows) scales[1] = w.scale_inv[(row0 / 128 + 1) * of_row + k0 / 128];
+      }
+    }
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const int r = row_of(t, i), at = within(t, i);
       if constexpr (kFloat) {
         const int c = at * P::kElements;
-        float scale = 1.0f;
-        if constexpr (T::kGgufId == quant::F8_E4M3::kGgufId) {
-          if (w.scale_inv != nullptr && r < n_rows)
-            scale = w.scale_inv[(row0 + r) / 128 * ((w.cols + 127) / 128) + k0 / 128];
-        }
+        const float scale = r < edge ? scales[0] : scales[1];
 #pragma unroll
         for (int e = 0; e < P::kElements; e += 8) {
           Bytes16 h;
@@ -158,6 +164,7 @@ DSR1_DEVICE void gemm_wgmma_body(const WgmmaParams& p) {
     for (int i = 0; i < steps; ++i) {
       const int at = i % Tr::kStages;
       simt::mbarrier_wait(&s.full[at], i / Tr::kStages % 2);
+      simt::sync_warp();  // lanes may have parted; what follows wants them together
       simt::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < Tr::kK; k += 16)
@@ -167,6 +174,7 @@ DSR1_DEVICE void gemm_wgmma_body(const WgmmaParams& p) {
       simt::wgmma_wait<1>(d);  // the step before: its stage is free
       if (i > 0 && simt::lane() == 0) simt::mbarrier_arrive(&s.empty[(i - 1) % Tr::kStages]);
     }
+    simt::sync_warp();
     simt::wgmma_wait<0>(d);
 #pragma unroll
     for (int i = 0; i < simt::FragWgmma::kRegisters; ++i) {

@@ -83,6 +83,38 @@ TEST(Emulator, NamesTheBlocksThatNeverReachAGridsBarrier) {
   EXPECT_TRUE(contains(said, "129 blocks cannot be resident at once; 128 can")) << said;
 }
 
+std::string error_of(PlantedWgmma bug) {
+  std::string first;
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    simt::emu::set_seed(seed);
+    Device d;
+    const std::vector<uint16_t> a(64 * 64, 0x3c00), b(256 * 64, 0x3c00);
+    EXPECT_TRUE(launch_planted_wgmma(bug, d.put(a), d.put(b), d.make<float>(64 * 256), d.stream));
+    const Status s = backend::cuda::synchronize(d.stream);
+    const std::string text = s ? "" : s.error().text();
+    if (seed == 1) first = text;
+    EXPECT_EQ(text.empty(), first.empty()) << "seed " << seed << ": " << text << " / " << first;
+  }
+  return first;
+}
+
+TEST(Emulator, NamesWhatAnMbarrierWaitsFor) {
+  EXPECT_SAYS(PlantedWgmma::kNoBarrier, "an mbarrier that nobody initialised");
+  EXPECT_SAYS(PlantedWgmma::kMissingArrival, "after 0 phases: 1 of 5 arrivals are missing");
+  EXPECT_SAYS(PlantedWgmma::kWrongBytes, "0 of 5 arrivals are missing, 32784 bytes expected, 32768 copied");
+  EXPECT_SAYS(PlantedWgmma::kTooManyArrivals, "more arrivals than the 5 of a phase");
+}
+
+TEST(Emulator, HoldsWarpgroupProductsToTheirRules) {
+  EXPECT_EQ(error_of(PlantedWgmma::kNone), "");
+  EXPECT_SAYS(PlantedWgmma::kNoFence, "wgmma with no wgmma_fence");
+  EXPECT_SAYS(PlantedWgmma::kNotWaited, "ended with a wgmma that nobody waited for");
+  EXPECT_SAYS(PlantedWgmma::kRegistersTouched, "the registers of a product in flight were written");
+  EXPECT_SAYS(PlantedWgmma::kPartOfAGroup, "of its warpgroup");
+  EXPECT_SAYS(PlantedWgmma::kOtherMatrix, "threads of a warpgroup name different matrices");
+  EXPECT_SAYS(PlantedWgmma::kNotOnARow, "wgmma wants matrices of rows of 128 bytes");
+}
+
 class EmulatorAccess : public testing::Test {
   void SetUp() override {
     if (!simt::emu::sees_accesses()) GTEST_SKIP() << "kernels are built with a sanitizer of their own";
@@ -107,6 +139,14 @@ TEST_F(EmulatorAccess, CatchesAMissingBarrierOfTheGrid) {
                 contains(said, "was read by another block"))
         << static_cast<int>(bug) << ": " << said;
   }
+}
+
+TEST_F(EmulatorAccess, CatchesMatricesThatAProductMayNotReadYetOrStillReads) {
+  EXPECT_SAYS(PlantedWgmma::kNoProxyFence, "stored with no fence_async_proxy since");
+  EXPECT_SAYS(PlantedWgmma::kMatrixTouched, "a matrix was overwritten while wgmma may still read it");
+  const std::string said = error_of(PlantedWgmma::kWrongParity);
+  EXPECT_TRUE(contains(said, "was never written") || contains(said, "has not landed") || contains(said, "no barrier"))
+      << said;
 }
 
 TEST_F(EmulatorAccess, CatchesReadsAndWritesOutOfBounds) {

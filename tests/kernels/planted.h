@@ -42,6 +42,27 @@ enum class PlantedGrid {
 Status launch_planted_grid(PlantedGrid bug, int blocks, const float* in, float* ring, float* out, uint32_t* word,
                            simt::Stream stream);
 
+// D [64][256] = A [64][64] B^T, B [256][64], F16 in and F32 out, by one warpgroup; another stores A and copies B.
+enum class PlantedWgmma {
+  kNone,
+  kNoBarrier,        // an mbarrier that nobody initialised
+  kWrongParity,      // waits for the phase before
+  kMissingArrival,   // one warp never arrives
+  kWrongBytes,       // expects more than is copied
+  kTooManyArrivals,  // the same, and one warp arrives twice
+  kNoProxyFence,     // A is stored and not fenced
+  kNoFence,          // products without wgmma_fence
+  kNotWaited,        // D is stored while products run
+  kRegistersTouched,
+  kMatrixTouched,  // A changes while products run
+  kPartOfAGroup,   // one warp does not multiply
+  kOtherMatrix,    // one warp names another part of A
+  kNotOnARow,      // a matrix from the middle of a row on
+};
+// a: [64][64] rows as they are; b: [256][64], swizzled as in shared memory.
+Status launch_planted_wgmma(PlantedWgmma bug, const uint16_t* a, const uint16_t* b, float* d, simt::Stream stream);
+bool planted_wgmma_present();
+
 // What primitives give, for every lane: 32 rows of kProbes values.
 inline constexpr int kProbes = 16;
 Status launch_probe(const float* in, float* out, simt::Stream stream);

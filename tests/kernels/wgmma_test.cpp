@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "backend/cuda/weights.h"
+#include "dsr1/base/half.h"
 #include "kernels/matmul/gemm_wgmma.h"
+#include "kernels/planted.h"
 #include "kernels/random_weights.h"
 #include "support/device_fixture.h"
 
@@ -17,9 +19,34 @@ using namespace kernels;  // NOLINT: a test
 class GemmWgmma : public testing::Test {
   void SetUp() override {
     if (auto facts = backend::cuda::open_device(0); !facts) GTEST_SKIP() << facts.error().text();
-    if (!wgmma_present()) GTEST_SKIP() << "no kernels for sm_90a on this device";
+    if (!wgmma_present() || !planted_wgmma_present()) GTEST_SKIP() << "no kernels for sm_90a on this device";
   }
 };
+
+// Small integers, whose sums are exact; the matrices' layout written out here once more.
+TEST_F(GemmWgmma, ProductsOfWarpgroupsFollowTheFragmentMapAndTheSwizzle) {
+  std::mt19937 rng(2);
+  std::vector<int> a(64 * 64), b(256 * 64);
+  for (auto* v : {&a, &b})
+    for (int& x : *v) x = static_cast<int>(rng() % 17) - 8;
+  std::vector<uint16_t> a_bits(a.size()), b_bits(b.size());
+  for (size_t i = 0; i < a.size(); ++i) a_bits[i] = f32_to_f16(static_cast<float>(a[i]));
+  for (size_t r = 0; r < 256; ++r)
+    for (size_t k = 0; k < 64; ++k) {
+      const size_t bytes = (r * 128 + k * 2) ^ (r % 8 * 16);  // bits 4-6 of the address change with bits 7-9
+      b_bits[bytes / 2] = f32_to_f16(static_cast<float>(b[r * 64 + k]));
+    }
+  Device d;
+  float* out = d.make<float>(64 * 256);
+  ASSERT_TRUE(launch_planted_wgmma(PlantedWgmma::kNone, d.put(a_bits), d.put(b_bits), out, d.stream));
+  const auto r = d.get(out, 64 * 256);
+  for (size_t i = 0; i < 64; ++i)
+    for (size_t j = 0; j < 256; ++j) {
+      int sum = 0;
+      for (size_t k = 0; k < 64; ++k) sum += a[i * 64 + k] * b[j * 64 + k];
+      ASSERT_EQ(r[i * 256 + j], static_cast<float>(sum)) << i << ", " << j;
+    }
+}
 
 void expect_agreement(DType type, int rows, int n_out, int cols, bool with_bias) {
   SCOPED_TRACE(std::string(dtype_name(type)) + ", rows " + std::to_string(rows));
