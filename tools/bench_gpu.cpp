@@ -16,7 +16,7 @@
 #include "dsr1/tensor/dtype.h"
 #include "kernels/attention/flash.h"
 #include "kernels/attention/mla.h"
-#include "kernels/matmul/gemm.h"
+#include "kernels/matmul/gemm_wgmma.h"
 #include "kernels/matmul/matvec.h"
 #include "kernels/moe/fused.h"
 #include "kernels/moe/grouped.h"
@@ -136,7 +136,9 @@ void matmuls(Bench& b, DType type, int n_out, int n_in) {
   HalfRows h{nullptr, nullptr, half_stride(n_in), 2048, n_in};
   h.data = reinterpret_cast<uint16_t*>(b.bytes(static_cast<size_t>(half_rows_bytes(2048, n_in))));
   h.scale = reinterpret_cast<float*>(h.data + 2048 * h.stride);
+  HalfTiles tiles{h.data, h.scale, 2048, n_in};
   for (int rows : {1, 8, 64, 512, 2048}) {
+    tiles.rows = rows;
     MatmulParams p{.w = w, .x = x, .out = out, .n_out = n_out};
     p.x.rows = a.rows = h.rows = rows;
     if (rows <= 8 && is_quantized(p.w.type)) must(launch_quantize(p.x, a, b.stream));
@@ -151,6 +153,14 @@ void matmuls(Bench& b, DType type, int n_out, int n_in) {
     std::snprintf(name, sizeof name, "%s %s %d x %d, %d rows", rows > 8 ? "gemm" : "matvec", dtype_name(type), n_out,
                   n_in, rows);
     b.row(name, s, static_cast<double>(planar_bytes(w)), 2.0 * rows * n_out * n_in);
+    if (rows <= 128 || !wgmma_present()) continue;
+    must(launch_to_half_tiles(p.x, tiles, b.stream));
+    const double s90 = b.seconds(4, [&](int i) {
+      p.w.data = reinterpret_cast<const uint8_t*>(data) + static_cast<size_t>(i % copies) * size;
+      must(launch_gemm_wgmma(p, tiles, b.stream));
+    });
+    std::snprintf(name, sizeof name, "gemm_wgmma %s %d x %d, %d rows", dtype_name(type), n_out, n_in, rows);
+    b.row(name, s90, static_cast<double>(planar_bytes(w)), 2.0 * rows * n_out * n_in);
   }
   b.memory.clear();
 }
