@@ -15,7 +15,7 @@ struct WgmmaParams {
 // operation than 128 x 128. The third fills: each of its threads decodes its share of the weights, one starts the
 // copies of x.
 struct WgmmaTile {
-  static constexpr int kM = 128, kN = kWgmmaRows, kK = 128, kStages = 2;
+  static constexpr int kM = 128, kN = kWgmmaTileRows, kK = 128, kStages = 2;
   static constexpr int kConsumers = 256, kProducers = 128, kThreads = kConsumers + kProducers;
   struct alignas(1024) Stage {
     Bytes16 w[kK / 64][kM * 8], x[kK / 64][kN * 8];  // panels of 64 columns

@@ -16,8 +16,8 @@ struct HalfTiles {
   float* scale = nullptr;    // [padded rows]
   int32_t rows = 0, cols = 0;
 };
-inline constexpr int64_t kWgmmaRows = 256, kWgmmaTile = 64 * 64;
-inline int64_t tile_rows(int64_t rows) { return (rows + kWgmmaRows - 1) / kWgmmaRows * kWgmmaRows; }
+inline constexpr int64_t kWgmmaTileRows = 256, kWgmmaTile = 64 * 64;
+inline int64_t tile_rows(int64_t rows) { return (rows + kWgmmaTileRows - 1) / kWgmmaTileRows * kWgmmaTileRows; }
 inline int64_t half_tiles_bytes(int64_t rows, int64_t cols) { return half_rows_bytes(tile_rows(rows), cols); }
 Status launch_to_half_tiles(Matrix x, HalfTiles out, simt::Stream stream);
 

@@ -219,7 +219,7 @@ DSR1_DEVICE void wgmma_wait(float (&d)[128]) {
       DSR1_D8(i + 56)
 DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
   DSR1_SM90(
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, "
@@ -236,9 +236,9 @@ DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
       "%104, %105, %106, %107, %108, %109, %110, %111, "
       "%112, %113, %114, %115, %116, %117, %118, %119, "
       "%120, %121, %122, %123, %124, %125, %126, %127"
-      "}, %128, %129, 1, 1, 1, 0, 0;"
+      "}, %128, %129, p, 1, 1, 0, 0;\n}"
       : DSR1_D64(0), DSR1_D64(64)
-      : "l"(a), "l"(b));
+      : "l"(a), "l"(b), "r"(1));
 }
 #undef DSR1_D64
 #undef DSR1_D8
