@@ -102,8 +102,6 @@ void ModelFile::fetch_vectors() const {
 }
 
 Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress) {
-  // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.
-  constexpr uint64_t kBoundary = 4096;
   std::vector<std::vector<ReadRange>> ranges(files_.size());
   const auto file_of = [&](const std::byte* p) {
     size_t i = 0;
@@ -113,27 +111,17 @@ Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, con
   const auto want = [&](const std::byte* p, uint64_t bytes) {
     if (p == nullptr || bytes == 0) return;
     const size_t i = file_of(p);
-    const auto at = static_cast<uint64_t>(p - mappings_[i].bytes().data());
-    const uint64_t begin = at / kBoundary * kBoundary,
-                   end = std::min((at + bytes + kBoundary - 1) / kBoundary * kBoundary, mappings_[i].size());
-    ranges[i].push_back({begin, end - begin, nullptr});
+    ranges[i].push_back({static_cast<uint64_t>(p - mappings_[i].bytes().data()), bytes, nullptr});
   };
   for (const TensorInfo* t : tensors) {
     want(t->view.data, t->bytes);
     want(t->view.scale_inv, scale_bytes(t->view));
   }
   uint64_t total = 0, done = 0;
-  for (auto& list : ranges) {  // neighbours become one
-    std::sort(list.begin(), list.end(), [](const ReadRange& a, const ReadRange& b) { return a.offset < b.offset; });
-    std::vector<ReadRange> joined;
-    for (const ReadRange& r : list) {
-      const uint64_t end = r.offset + r.length;
-      if (!joined.empty() && r.offset <= joined.back().offset + joined.back().length)
-        joined.back().length = std::max(joined.back().length, end - joined.back().offset);
-      else joined.push_back(r);
-    }
-    list = std::move(joined);
-    for (const ReadRange& r : list) total += r.length;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.
+    ranges[i] = joined(std::move(ranges[i]), mappings_[i].size());
+    for (const ReadRange& r : ranges[i]) total += r.length;
   }
   if (progress) progress(0, total);
   std::vector<Buffer> copies(files_.size());

@@ -362,8 +362,11 @@ Status Engine::Impl::read_in(std::span<const io::TensorInfo* const> wanted, cons
       const auto held = io::resident_share(files[t->file].path, t->view.data + at, n);
       if (held && *held >= 1) continue;
       missing[t->file].push_back({t->offset + at, n, nullptr});
-      total += n;
     }
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    missing[i] = io::joined(std::move(missing[i]), files[i].size);
+    for (const io::ReadRange& r : missing[i]) total += r.length;
   }
   if (total < kWorthIt) return {};
   if (progress) progress(0, static_cast<int64_t>(total));
