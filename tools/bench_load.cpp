@@ -1,10 +1,10 @@
-// bench_load MODEL [--no-mmap] [--repetitions N] [--disk-rate MB] [--warm-memory]: a cold load held against what the
-// disk gives. The file's pages are dropped from the cache, O_DIRECT reads it with as many requests in flight as the
-// loader has, it is dropped again and loaded; and so on in turn. Says the ratio, and how far the end that a progress
-// bar shows was off, from a tenth of the load on. --disk-rate holds both to a steady rate, in MB/s (a control group of
-// its own; needs root). --warm-memory takes and returns as much memory as the file has just before each load: the host
-// of a virtual machine may have to find memory that it was never asked for, or was given back, which is slower than
-// disks. Not a test. MODEL must be a file that nobody else has mapped.
+// bench_load MODEL [--no-mmap] [--repetitions N] [--disk-rate MB] [--warm-memory] [--no-probe]: a cold load held
+// against what the disk gives. The file's pages are dropped from the cache, O_DIRECT reads it with as many requests in
+// flight as the loader has, it is dropped again and loaded; and so on in turn. Says the ratio, and how far the end that
+// a progress bar shows was off, from a tenth of the load on. --disk-rate holds both to a steady rate, in MB/s (a
+// control group of its own; needs root). --warm-memory takes and returns as much memory as the file has just before
+// each load: the host of a virtual machine may have to find memory that it was never asked for, or was given back,
+// which is slower than disks. Not a test. MODEL must be a file that nobody else has mapped.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -115,19 +115,21 @@ class SteadyDisk {
 
 int main(int argc, char** argv) {
   if (argc < 2)
-    return std::fprintf(stderr,
-                        "usage: bench_load MODEL [--no-mmap] [--repetitions N] [--disk-rate MB] [--warm-memory]\n"),
+    return std::fprintf(
+               stderr,
+               "usage: bench_load MODEL [--no-mmap] [--repetitions N] [--disk-rate MB] [--warm-memory] [--no-probe]\n"),
            2;
   const char* path = argv[1];
   runtime::EngineOptions o;
   o.n_ctx = 512;
   int repetitions = 3;
   uint64_t disk_rate = 0;
-  bool warm_memory = false;
+  bool warm_memory = false, probes = true;
   for (int i = 2; i < argc; ++i) {
     if (std::strcmp(argv[i], "--no-mmap") == 0) o.use_mmap = false;
     if (std::strcmp(argv[i], "--repetitions") == 0 && i + 1 < argc) repetitions = std::atoi(argv[++i]);
     if (std::strcmp(argv[i], "--warm-memory") == 0) warm_memory = true;
+    if (std::strcmp(argv[i], "--no-probe") == 0) probes = false;
     if (std::strcmp(argv[i], "--disk-rate") == 0 && i + 1 < argc) disk_rate = std::strtoull(argv[++i], nullptr, 10);
   }
   SteadyDisk steady;
@@ -140,7 +142,7 @@ int main(int argc, char** argv) {
   std::vector<double> shares, shares_small, offs;
   const auto probe = [&](bool huge) {
     drop(path);
-    return direct_rate(path, static_cast<uint64_t>(size), huge);
+    return probes ? direct_rate(path, static_cast<uint64_t>(size), huge) : 0.0;
   };
   double before = probe(true), before_small = probe(false);
   for (int r = 0; r < repetitions; ++r) {
