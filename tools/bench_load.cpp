@@ -167,20 +167,22 @@ int main(int argc, char** argv) {
       const auto left = time_left.until(1);
       if (left && part >= 0.1 && part < 1) off = std::max(off, std::fabs(at + *left - took) / all);
     }
-    std::printf(
-        "load %.2f s (%.2f before reading), %.0f MB/s; O_DIRECT %.0f and %.0f MB/s (in small pages %.0f and %.0f); "
-        "share "
-        "%.0f %% (%.0f %%); the end as the bar shows it off by %.0f %% at most (%zu updates)\n",
-        took, start, rate / 1e6, before / 1e6, after / 1e6, before_small / 1e6, after_small / 1e6, share * 100,
-        share_small * 100, off * 100, seen.size());
+    std::printf("load %.2f s (%.2f before reading), %.0f MB/s; the end as the bar shows it off by %.0f %% at most",
+                took, start, rate / 1e6, off * 100);
+    if (probes)
+      std::printf("; O_DIRECT %.0f and %.0f MB/s, share %.0f %% (in small pages %.0f and %.0f, %.0f %%)", before / 1e6,
+                  after / 1e6, share * 100, before_small / 1e6, after_small / 1e6, share_small * 100);
+    std::printf("\n");
     shares.push_back(share);
     shares_small.push_back(share_small);
     offs.push_back(off);
     before = after;
     before_small = after_small;
   }
-  std::printf("median share %.0f %% (%.0f %%), end off by %.0f %% (median), %.0f %% (worst)\n",
-              runtime::median(shares) * 100, runtime::median(shares_small) * 100, runtime::median(offs) * 100,
+  if (probes)
+    std::printf("median share %.0f %% (in small pages %.0f %%); ", runtime::median(shares) * 100,
+                runtime::median(shares_small) * 100);
+  std::printf("end off by %.0f %% (median), %.0f %% (worst)\n", runtime::median(offs) * 100,
               *std::max_element(offs.begin(), offs.end()) * 100);
   return 0;
 }

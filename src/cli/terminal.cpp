@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -27,8 +28,8 @@ bool has_colour(int fd) {
 
 int terminal_columns(int fd) {
   if (const char* columns = std::getenv("COLUMNS")) {
-    const int n = std::atoi(columns);
-    if (n >= 20 && n <= 10000) return n;
+    const long n = std::strtol(columns, nullptr, 10);
+    if (n >= 20 && n <= 10000) return static_cast<int>(n);
   }
   winsize size{};
   if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) return size.ws_col;
@@ -40,7 +41,7 @@ std::string human_seconds(double seconds) {
   if (seconds < 99.95) {
     std::snprintf(text, sizeof text, seconds < 9.995 ? "%.2f s" : "%.1f s", seconds);
   } else {
-    const auto s = static_cast<long long>(seconds + 0.5);
+    const auto s = std::llround(seconds);
     if (s < 3600) std::snprintf(text, sizeof text, "%lld:%02lld min", s / 60, s % 60);
     else std::snprintf(text, sizeof text, "%lld:%02lld h", s / 3600, s / 60 % 60);
   }

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <optional>
@@ -35,8 +35,9 @@ constexpr uint64_t kBoundary = 4096;                 // of reads past the page c
 bool reads_huge_pages() {
 #ifdef MADV_POPULATE_READ
   utsname u{};
-  int major = 0, minor = 0;
-  if (uname(&u) != 0 || std::sscanf(u.release, "%d.%d", &major, &minor) != 2) return false;
+  if (uname(&u) != 0) return false;
+  char* end = nullptr;
+  const long major = std::strtol(u.release, &end, 10), minor = *end == '.' ? std::strtol(end + 1, nullptr, 10) : 0;
   return major > 5 || (major == 5 && minor >= 18);
 #else
   return false;
@@ -165,6 +166,15 @@ std::vector<ReadRange> joined(std::vector<ReadRange> ranges, uint64_t size) {
     else all.push_back({begin, end - begin, nullptr});
   }
   return all;
+}
+
+void drop_cached(const std::filesystem::path& path, std::span<const ReadRange> ranges) {
+  if (ranges.empty()) return;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  for (const ReadRange& r : ranges)
+    posix_fadvise(fd, static_cast<off_t>(r.offset), static_cast<off_t>(r.length), POSIX_FADV_DONTNEED);
+  close(fd);
 }
 
 Status bulk_read(const std::filesystem::path& path, std::span<const ReadRange> ranges, const BytesReadFn& progress) {

@@ -88,7 +88,7 @@ uint64_t scale_bytes(const TensorView& v) {
 
 }  // namespace
 
-void ModelFile::fetch_vectors() const {
+void ModelFile::fetch_vectors() {
   constexpr uint64_t kMost = uint64_t{1} << 20;  // vectors of published models have at most 1 MB
   if (is_copied() || mappings_.empty()) return;
   std::vector<std::vector<ReadRange>> missing(files_.size());
@@ -99,6 +99,16 @@ void ModelFile::fetch_vectors() const {
   }
   for (size_t i = 0; i < files_.size(); ++i)
     if (!missing[i].empty()) static_cast<void>(bulk_read(files_[i].path, missing[i], {}));
+  fetched_ = std::move(missing);
+}
+
+void ModelFile::drop_fetched() {
+  for (size_t i = 0; i < fetched_.size(); ++i) {
+    const std::vector<ReadRange> pages = joined(std::move(fetched_[i]), mappings_[i].size());
+    for (const ReadRange& r : pages) mappings_[i].dont_need(r.offset, r.length);
+    drop_cached(files_[i].path, pages);
+  }
+  fetched_.clear();
 }
 
 Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress) {

@@ -25,6 +25,9 @@ using BytesReadFn = std::function<void(uint64_t more)>;
 // without memory.
 std::vector<ReadRange> joined(std::vector<ReadRange> ranges, uint64_t size);
 
+// Asks the system to forget these pages of the file; it keeps what others use.
+void drop_cached(const std::filesystem::path& path, std::span<const ReadRange> ranges);
+
 // Reads all ranges, in their order as far as several threads keep one. Refuses (kModel) a file that ends before a range
 // does, (kRuntime) what the disk cannot read.
 Status bulk_read(const std::filesystem::path& path, std::span<const ReadRange> ranges, const BytesReadFn& progress);
