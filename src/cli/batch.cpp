@@ -230,7 +230,7 @@ Status BatchCommand::open_outputs(const Manifest& manifest, const InputFacts& fa
   DSR1_TRY_STATUS(outputs_.out.open(*output_, begin));
   outputs_.done.assign(static_cast<size_t>(facts.lines) + 2, false);
   if (!then_) {
-    if (const Status written = write_whole_file(manifest_path(), manifest.json().dump(2) + "\n"); !written) {
+    if (Status written = write_whole_file(manifest_path(), manifest.json().dump(2) + "\n"); !written) {
       outputs_.out.discard();
       return written;
     }

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -26,8 +28,8 @@ bool has_colour(int fd) {
 
 int terminal_columns(int fd) {
   if (const char* columns = std::getenv("COLUMNS")) {
-    const int n = std::atoi(columns);
-    if (n >= 20 && n <= 10000) return n;
+    const long n = std::strtol(columns, nullptr, 10);
+    if (n >= 20 && n <= 10000) return static_cast<int>(n);
   }
   winsize size{};
   if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) return size.ws_col;
@@ -39,25 +41,37 @@ std::string human_seconds(double seconds) {
   if (seconds < 99.95) {
     std::snprintf(text, sizeof text, seconds < 9.995 ? "%.2f s" : "%.1f s", seconds);
   } else {
-    const auto s = static_cast<long long>(seconds + 0.5);
+    const auto s = std::llround(seconds);
     if (s < 3600) std::snprintf(text, sizeof text, "%lld:%02lld min", s / 60, s % 60);
     else std::snprintf(text, sizeof text, "%lld:%02lld h", s / 3600, s / 60 % 60);
   }
   return text;
 }
 
-ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), enabled_(has_escapes(STDERR_FILENO)) {}
+namespace {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), enabled_(has_escapes(STDERR_FILENO)) {
+  time_left_.add(seconds_now(), 0);
+}
 
 void ProgressBar::update(int64_t done, int64_t total, std::string_view note) {
-  const auto now = Clock::now();
-  if (done == 0 && !std::exchange(begun_, true)) start_ = now;
-  const double elapsed = std::chrono::duration<double>(now - start_).count();
-  if (!enabled_ || total <= 0 || elapsed < 0.5 || now - last_ < std::chrono::milliseconds(100)) return;
-  last_ = now;
+  if (!enabled_ || total <= 0) return;
+  if (done == 0 && !std::exchange(begun_, true)) time_left_ = {};
+  const double now = seconds_now();
+  time_left_.add(now, static_cast<double>(done));
+  if (time_left_.elapsed() < TimeLeft::kSettled || now - drawn_at_ < 0.1) return;
+  drawn_at_ = now;
   const double part = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
   std::string tail = " " + std::to_string(static_cast<int>(part * 100)) + "%";
   if (!note.empty()) tail += "  " + std::string(note);
-  if (part > 0.01) tail += "  " + human_seconds(elapsed / part - elapsed) + " left";
+  if (const auto left = time_left_.until(static_cast<double>(total)); left && part > 0.01)
+    tail += "  " + human_seconds(*left) + " left";
   const int columns = terminal_columns(STDERR_FILENO);
   const int room = columns - static_cast<int>(label_.size() + tail.size()) - 4;
   std::string line = label_;

@@ -60,7 +60,9 @@ class VerifyCommand final : public Command {
         checks.push(std::move(j));
         return;
       }
-      const auto padded = [](std::string s, size_t n) { return s + std::string(n > s.size() ? n - s.size() : 1, ' '); };
+      const auto padded = [](const std::string& s, size_t n) {
+        return s + std::string(n > s.size() ? n - s.size() : 1, ' ');
+      };
       Output::get().show(padded(verdict, 8) + padded(c.name, 10) + c.found + "\n" +
                          (c.mend.empty() ? "" : std::string(18, ' ') + "-> " + c.mend + "\n"));
     };

@@ -88,7 +88,7 @@ uint64_t scale_bytes(const TensorView& v) {
 
 }  // namespace
 
-void ModelFile::fetch_vectors() const {
+void ModelFile::fetch_vectors() {
   constexpr uint64_t kMost = uint64_t{1} << 20;  // vectors of published models have at most 1 MB
   if (is_copied() || mappings_.empty()) return;
   std::vector<std::vector<ReadRange>> missing(files_.size());
@@ -99,11 +99,19 @@ void ModelFile::fetch_vectors() const {
   }
   for (size_t i = 0; i < files_.size(); ++i)
     if (!missing[i].empty()) static_cast<void>(bulk_read(files_[i].path, missing[i], {}));
+  fetched_ = std::move(missing);
+}
+
+void ModelFile::drop_fetched() {
+  for (size_t i = 0; i < fetched_.size(); ++i) {
+    const std::vector<ReadRange> pages = joined(std::move(fetched_[i]), mappings_[i].size());
+    for (const ReadRange& r : pages) mappings_[i].dont_need(r.offset, r.length);
+    drop_cached(files_[i].path, pages);
+  }
+  fetched_.clear();
 }
 
 Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, const CopyProgressFn& progress) {
-  // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.
-  constexpr uint64_t kBoundary = 4096;
   std::vector<std::vector<ReadRange>> ranges(files_.size());
   const auto file_of = [&](const std::byte* p) {
     size_t i = 0;
@@ -113,27 +121,17 @@ Status ModelFile::copy_to_memory(std::span<const TensorInfo* const> tensors, con
   const auto want = [&](const std::byte* p, uint64_t bytes) {
     if (p == nullptr || bytes == 0) return;
     const size_t i = file_of(p);
-    const auto at = static_cast<uint64_t>(p - mappings_[i].bytes().data());
-    const uint64_t begin = at / kBoundary * kBoundary,
-                   end = std::min((at + bytes + kBoundary - 1) / kBoundary * kBoundary, mappings_[i].size());
-    ranges[i].push_back({begin, end - begin, nullptr});
+    ranges[i].push_back({static_cast<uint64_t>(p - mappings_[i].bytes().data()), bytes, nullptr});
   };
   for (const TensorInfo* t : tensors) {
     want(t->view.data, t->bytes);
     want(t->view.scale_inv, scale_bytes(t->view));
   }
   uint64_t total = 0, done = 0;
-  for (auto& list : ranges) {  // neighbours become one
-    std::sort(list.begin(), list.end(), [](const ReadRange& a, const ReadRange& b) { return a.offset < b.offset; });
-    std::vector<ReadRange> joined;
-    for (const ReadRange& r : list) {
-      const uint64_t end = r.offset + r.length;
-      if (!joined.empty() && r.offset <= joined.back().offset + joined.back().length)
-        joined.back().length = std::max(joined.back().length, end - joined.back().offset);
-      else joined.push_back(r);
-    }
-    list = std::move(joined);
-    for (const ReadRange& r : list) total += r.length;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    // Reading past the page cache wants file and memory on the same boundary, so a copy is laid out as the file is.
+    ranges[i] = joined(std::move(ranges[i]), mappings_[i].size());
+    for (const ReadRange& r : ranges[i]) total += r.length;
   }
   if (progress) progress(0, total);
   std::vector<Buffer> copies(files_.size());

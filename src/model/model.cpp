@@ -112,7 +112,6 @@ Result<std::unique_ptr<Model>> Model::assemble(const ModelConfig& config, const 
 
 Status Model::bind(const io::ModelFile& file, const LoadOptions& options) {
   weights_.layers.resize(static_cast<size_t>(config_.n_layer));
-  if (options.require_data) file.fetch_vectors();
   TensorBinder binder(file, *this, options.require_data);
   arch_->bind(binder, config_, options, weights_);
   return binder.status();

@@ -220,7 +220,10 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   // What is paged are the experts; the rest is read now and stays, lest the system drop it for an expert.
   const bool hybrid = on_device && impl->device_plan->hybrid();
   const auto resident = impl->tensors(/*experts=*/!paged, o.load_mtp);
-  if (o.use_mmap || on_device) DSR1_TRY_STATUS(impl->read_in(resident, progress));
+  if (o.use_mmap || on_device) {
+    impl->file->drop_fetched();
+    DSR1_TRY_STATUS(impl->read_in(resident, progress));
+  }
   if (paged || (o.use_mlock && !on_device)) Impl::lock(resident);
   DSR1_TRY_STATUS(impl->allocate());
   if (on_device) DSR1_TRY_STATUS(impl->model->place(*impl->ops, impl->device_plan->placement));
@@ -231,6 +234,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
 Status Engine::Impl::load(const std::string& path, const EngineOptions& o) {
   DSR1_TRY(io::ModelFile opened, io::ModelFile::open(path));
   file.emplace(std::move(opened));
+  file->fetch_vectors();
   DSR1_TRY(model, model::Model::load(*file, {.expert_groups = o.expert_groups, .load_mtp = o.load_mtp}));
   tokenizer = load_tokenizer(*file);
   return {};
@@ -362,8 +366,11 @@ Status Engine::Impl::read_in(std::span<const io::TensorInfo* const> wanted, cons
       const auto held = io::resident_share(files[t->file].path, t->view.data + at, n);
       if (held && *held >= 1) continue;
       missing[t->file].push_back({t->offset + at, n, nullptr});
-      total += n;
     }
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    missing[i] = io::joined(std::move(missing[i]), files[i].size);
+    for (const io::ReadRange& r : missing[i]) total += r.length;
   }
   if (total < kWorthIt) return {};
   if (progress) progress(0, static_cast<int64_t>(total));

@@ -324,6 +324,7 @@ Result<std::vector<VerifyCheck>> verify_model(const std::string& path, const Ver
     give(failed("parts", file.error().text(), "download what is missing or cut short again"));
     return all;
   }
+  file->fetch_vectors();
   auto model = model::Model::load(*file);
   if (!model) {
     give(failed("parts", model.error().text(), "the file does not hold a whole model of a kind this version knows"));

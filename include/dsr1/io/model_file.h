@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "dsr1/base/result.h"
+#include "dsr1/io/bulk_read.h"
 #include "dsr1/io/mapped_file.h"
 #include "dsr1/io/metadata.h"
 #include "dsr1/io/tensor_info.h"
@@ -83,7 +84,10 @@ class ModelFile {
   // Brings the vectors (norms, biases) into the page cache with many requests in flight. Met one by one, each would
   // wait for the disk, and for megabytes that the system reads around it. A disk that fails is met again by whoever
   // reads the data.
-  void fetch_vectors() const;
+  void fetch_vectors();
+  // Drops again what that brought, once the vectors have been copied: a small page keeps the two megabytes around it
+  // from coming as one huge page (a quarter of a model of 1.5B).
+  void drop_fetched();
 
   // Reads the data of these tensors into memory of its own (--no-mmap). Views of them taken before are void; headers
   // and other tensors stay mapped. kDoesNotFit where memory lacks, kRuntime where the disk fails, kModel for a file
@@ -113,6 +117,7 @@ class ModelFile {
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string_view, uint32_t> by_name_;
   std::vector<std::string> gaps_;
+  std::vector<std::vector<ReadRange>> fetched_;  // by file
 };
 
 }  // namespace dsr1::io
