@@ -11,19 +11,15 @@ using test::kAllTypes;
 
 const CpuKernels& scalar() { return *find_kernels(Isa::kScalar); }
 
-// What the contract says of an activation: groups of 32 rounded to multiples of amax / 127, itself rounded up to two
-// bits after the point.
+// What the contract says of an activation: groups of 32 rounded to multiples of amax / 127.
 std::vector<double> as_quantized(const std::vector<float>& x) {
   std::vector<double> q(x.size());
   for (size_t b = 0; b < x.size(); b += 32) {
     float amax = 0;
     for (size_t i = b; i < b + 32; ++i) amax = std::max(amax, std::fabs(x[i]));
     if (amax < 0x1p-100f) continue;
-    int exponent = 0;
-    const float mantissa = std::frexp(amax / 127.0f, &exponent),
-                step = std::ldexp(std::ceil(mantissa * 8), exponent - 3);
     for (size_t i = b; i < b + 32; ++i)
-      q[i] = static_cast<double>(std::nearbyint(x[i] * (1.0f / step))) * static_cast<double>(step);
+      q[i] = static_cast<double>(std::nearbyint(x[i] * (127.0f / amax))) * static_cast<double>(amax / 127.0f);
   }
   return q;
 }

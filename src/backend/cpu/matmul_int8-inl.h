@@ -2,20 +2,11 @@
 // multiply-adds over the groups of 32 in ascending order, whatever the tile (docs/numerics.md).
 //
 // Activations, kInt8: columns in groups of at most kCols, of nearly equal width; a group of width c holds, for each 32
-// elements, a record of kRecord rows of c dwords: eight of int8 x 4, scale, scale * sum, -128 * sum, -32 * sum of each
-// half, scale * sum of each half; with kScales2 the scale's exponent (a float) and its mantissa (the place of a panel's
-// vector, in bytes).
+// elements, a record of 15 rows of c dwords: eight of int8 x 4, scale, scale * sum, -128 * sum, -32 * sum of each half,
+// scale * sum of each half.
 
-constexpr int kRecord = kScales2 ? 17 : 15;
-constexpr int kScaleAt = 8, kScaledSumAt = 9, kSum128At = 10, kSum32At = 11, kScaledHalvesAt = 13, kExponentAt = 15,
-              kPlaceAt = 16;
-
-// Scales of activations have two bits after the point: 1, 1.25, 1.5 or 1.75 times a power of two.
-constexpr int kSteps = 4, kDropped = 21;  // kDropped: bits of a float's mantissa that they do not have
-DSR1_INLINE I step_up(I scale) {          // to the next of them
-  return and_i(add_i(scale, set_i((1 << kDropped) - 1)), set_i(-(1 << kDropped)));
-}
-DSR1_INLINE I place_of(I scale) { return and_i(shr<kDropped - 6>(scale), set_i((kSteps - 1) << 6)); }
+constexpr int kRecord = 15;
+constexpr int kScaleAt = 8, kScaledSumAt = 9, kSum128At = 10, kSum32At = 11, kScaledHalvesAt = 13;
 
 struct ColumnGroups {
   int64_t count, base, larger;  // the first `larger` groups have base + 1 columns
@@ -39,13 +30,11 @@ DSR1_INLINE void quantize_group(const float* x, int32_t* record, int64_t width) 
   const int32_t top_bits = reduce_max(top);  // a NaN counts as larger than infinity
   const float amax = __builtin_bit_cast(float, top_bits);
   const bool finite = top_bits < 0x7f800000, usable = finite && amax >= 0x1p-100f;
-  const uint32_t least = __builtin_bit_cast(uint32_t, amax / 127.0f);
-  const float step = __builtin_bit_cast(float, (least + 0x1fffffu) & ~0x1fffffu);
-  const float scale = usable ? step : finite ? 0.0f : amax;
+  const float scale = usable ? amax / 127.0f : finite ? 0.0f : amax;
   int32_t sum[2] = {0, 0};
   alignas(64) int32_t q[8] = {};
   if (usable) {
-    const F inverse = set_f(1.0f / step);
+    const F inverse = set_f(127.0f / amax);
     DSR1_UNROLL
     for (int h = 0; h < 2; ++h) {
       I total = zero_i();
@@ -67,12 +56,6 @@ DSR1_INLINE void quantize_group(const float* x, int32_t* record, int64_t width) 
   record[(kSum32At + 1) * width] = -32 * sum[1];
   for (int h = 0; h < 2; ++h)
     record[(kScaledHalvesAt + h) * width] = __builtin_bit_cast(int32_t, scale * static_cast<float>(sum[h]));
-  if constexpr (kScales2) {
-    const int32_t scale_bits = __builtin_bit_cast(int32_t, scale);
-    const float exponent = usable ? static_cast<float>((scale_bits >> 23) - 127) : finite ? -__builtin_inff() : amax;
-    record[kExponentAt * width] = __builtin_bit_cast(int32_t, exponent);
-    record[kPlaceAt * width] = (scale_bits >> (kDropped - 6)) & ((kSteps - 1) << 6);
-  }
 }
 
 // The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
@@ -96,11 +79,10 @@ static bool quantize_columns(const float* const* x, int n, int32_t* record, int6
   }
   if (reduce_max(top) >= 0x7f800000) return false;
   // Not below 2^-100, for all that is larger than the float before it.
-  const F amax = from_bits(top), limit = set_f(0x1.fffffep-101f);
-  const F step = from_bits(step_up(bits(div(amax, set_f(127.0f)))));
-  const F scale = select_gt(amax, limit, step, zero_f());
+  const F amax = from_bits(top), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
+  const F scale = select_gt(amax, limit, div(amax, steps), zero_f());
   alignas(64) float inverse[kLanes];
-  store_f(inverse, select_gt(amax, limit, div(set_f(1.0f), step), zero_f()));
+  store_f(inverse, select_gt(amax, limit, div(steps, amax), zero_f()));
   alignas(64) int8_t levels[kLanes * 32] = {};
   for (int c = 0; c < n; ++c) {
     const F factor = set_f(inverse[c]);
@@ -130,11 +112,6 @@ static bool quantize_columns(const float* const* x, int n, int32_t* record, int6
   put(kScaleAt, bits(scale));
   put(kScaledSumAt, bits(mul(scale, to_float(all))));
   put(kSum128At, sub_i(zero_i(), shl<7>(all)));
-  if constexpr (kScales2) {
-    const F exponent = to_float(sub_i(shr<23>(bits(scale)), set_i(127)));
-    put(kExponentAt, bits(select_gt(amax, limit, exponent, set_f(-__builtin_inff()))));
-    put(kPlaceAt, place_of(bits(scale)));
-  }
   return true;
 }
 
@@ -325,15 +302,9 @@ static void few_columns(const Matrix& w, int64_t row_begin, int64_t row_end, con
 
 // ---- many columns: panels of kLanes rows unpacked into scratch, then tiles of kLanes rows x a column group ----
 
-constexpr int64_t kPanels = 4;        // panels packed together: a column group is read once for all of them
-constexpr int64_t kChunkGroups = 64;  // groups of 32 along K in a panel
-constexpr int64_t kPanelVectors = kScales2 ? 14 : 11;  // of a group, at most
-
-// Vectors of a group in a panel: 8 of levels, 2 scales or 1, with kScales2 the one times every mantissa of a scale of
-// activations, 2 minima or fewer.
-constexpr int scale_vectors(quant::Form f) { return f == quant::Form::kHalves ? 2 : kScales2 ? kSteps : 1; }
-constexpr int min_at(quant::Form f) { return 8 + scale_vectors(f); }
-constexpr int64_t group_bytes(quant::Form f) { return (min_at(f) + minima_of(f)) * 4 * kLanes; }
+constexpr int64_t kPanels = 4;         // panels packed together: a column group is read once for all of them
+constexpr int64_t kChunkGroups = 64;   // groups of 32 along K in a panel
+constexpr int64_t kPanelVectors = 11;  // of a group, at most: 8 of levels, 2 scales or 1, 2 minima or fewer
 
 // Levels that Form::kPlain stores as 0..127 become level8, so that one tile serves all plain types.
 template <class T>
@@ -345,26 +316,19 @@ DSR1_INLINE I panel_level(I v) {
 
 template <class T>
 struct PanelOut {
-  static constexpr int kVector = 4 * kLanes, kGroupBytes = group_bytes(T::kForm);
+  static constexpr int kVector = 4 * kLanes, kGroupBytes = (8 + scales_of(T::kForm) + minima_of(T::kForm)) * kVector;
   char* to;
   DSR1_MEMBER void put(int i, int j, I w) { store_i(to + i * kGroupBytes + j * kVector, panel_level<T>(w)); }
 };
 
 template <class T, int g = 0>
 DSR1_INLINE void pack_factors(const typename Source<T>::Head& h, char* out) {
-  constexpr int kS = scales_of(T::kForm), kM = minima_of(T::kForm);
-  auto* o = reinterpret_cast<float*>(out) + 8 * kLanes;
-  const F scale = h.template scale<kS * g>();
-  store_f(o, scale);
-  if constexpr (kS == 2) {
-    store_f(o + kLanes, h.template scale<2 * g + 1>());
-  } else if constexpr (kScales2) {
-    DSR1_UNROLL
-    for (int i = 1; i < kSteps; ++i) store_f(o + i * kLanes, mul(scale, set_f(1 + 0.25f * static_cast<float>(i))));
-  }
-  o = reinterpret_cast<float*>(out) + min_at(T::kForm) * kLanes;
-  if constexpr (kM >= 1) store_f(o, h.template min<kM * g>());
-  if constexpr (kM == 2) store_f(o + kLanes, h.template min<kM * g + 1>());
+  constexpr int kS = scales_of(T::kForm), kM = minima_of(T::kForm), kVector = 4 * kLanes;
+  auto* o = reinterpret_cast<float*>(out + 8 * kVector);
+  store_f(o, h.template scale<kS * g>());
+  if constexpr (kS == 2) store_f(o + kLanes, h.template scale<2 * g + 1>());
+  if constexpr (kM >= 1) store_f(o + kS * kLanes, h.template min<kM * g>());
+  if constexpr (kM == 2) store_f(o + (kS + 1) * kLanes, h.template min<kM * g + 1>());
   if constexpr (g + 1 < T::kElements / 32) pack_factors<T, g + 1>(h, out + PanelOut<T>::kGroupBytes);
 }
 
@@ -379,7 +343,7 @@ DSR1_INLINE void pack_block(const uint8_t* p, int64_t stride, const typename Sou
 
 template <class T>
 static void pack_panel(const uint8_t* p, int64_t stride, int64_t blocks, char* out, Stream& stream) {
-  constexpr int64_t kGroupBytes = group_bytes(T::kForm);
+  constexpr int64_t kGroupBytes = (8 + scales_of(T::kForm) + minima_of(T::kForm)) * 4 * kLanes;
   for (int64_t b = 0; b < blocks; ++b) {
     typename Source<T>::Head h;
     fetch_next_block<T>(p, stride);
@@ -396,20 +360,10 @@ static void pack_panel(const uint8_t* p, int64_t stride, int64_t blocks, char* o
 template <quant::Form kForm, int kN>
 constexpr int kTogether = kForm == quant::Form::kHalves&& kN > 8 ? (kN + 1) / 2 : kN;
 
-// What a dot is multiplied with: the scale of the rows, of a panel, times that of a column.
-DSR1_INLINE F tile_factor(const char* scales, const int32_t* record, int64_t width) {
-  if constexpr (kScales2) {
-    const auto* of_mantissa = reinterpret_cast<const float*>(scales + record[kPlaceAt * width]);
-    return scale2(load_f(of_mantissa), broadcast_f(record + kExponentAt * width));
-  } else {
-    return mul(load_f(reinterpret_cast<const float*>(scales)), broadcast_f(record + kScaleAt * width));
-  }
-}
-
 // One group of 32, columns [0, kN) of a record of `width`.
 template <quant::Form kForm, int kN>
 DSR1_INLINE void tile_group(const char* panel, const int32_t* record, int64_t width, F* acc) {
-  constexpr int kVector = 4 * kLanes, kM = minima_of(kForm);
+  constexpr int kVector = 4 * kLanes, kS = scales_of(kForm), kM = minima_of(kForm);
   constexpr bool kU7 = kForm != quant::Form::kPlain;
   I s[kN];
   F partial[kN];
@@ -421,8 +375,8 @@ DSR1_INLINE void tile_group(const char* panel, const int32_t* record, int64_t wi
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) s[c] = dot<kU7>(s[c], w, broadcast_i(record + i * width + c));
   }
+  const F scale = load_f(reinterpret_cast<const float*>(panel + 8 * kVector));
   if constexpr (kForm == quant::Form::kHalves) {
-    const F scale = load_f(reinterpret_cast<const float*>(panel + 8 * kVector));
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) {
       partial[c] = mul(to_float(s[c]), scale);
@@ -443,10 +397,10 @@ DSR1_INLINE void tile_group(const char* panel, const int32_t* record, int64_t wi
   } else {
     F min[2];
     DSR1_UNROLL
-    for (int m = 0; m < kM; ++m) min[m] = load_f(reinterpret_cast<const float*>(panel + (min_at(kForm) + m) * kVector));
+    for (int m = 0; m < kM; ++m) min[m] = load_f(reinterpret_cast<const float*>(panel + (8 + kS + m) * kVector));
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) {
-      acc[c] = fma(to_float(s[c]), tile_factor(panel + 8 * kVector, record + c, width), acc[c]);
+      acc[c] = fma(to_float(s[c]), mul(scale, broadcast_f(record + kScaleAt * width + c)), acc[c]);
       acc[c] = add_minima<kForm>(min, record + c, width, acc[c]);
     }
   }
@@ -462,7 +416,7 @@ static void tile(const char* panel, const int32_t* record, int64_t groups, float
   for (int64_t g = 0; g < groups; ++g) {
     tile_group<kForm, kFirst>(panel, record, kN, acc);
     if constexpr (kRest > 0) tile_group<kForm, kRest>(panel, record + kFirst, kN, acc + kFirst);
-    panel += group_bytes(kForm);
+    panel += (8 + scales_of(kForm) + minima_of(kForm)) * 4 * kLanes;
     record += kRecord * kN;
   }
   DSR1_UNROLL
@@ -511,7 +465,8 @@ static void some_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
 template <class T>
 static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, int64_t n, float* y,
                          int64_t ldy, char* scratch) {
-  constexpr int64_t kPanelBytes = group_bytes(T::kForm) * kChunkGroups;
+  constexpr int kS = scales_of(T::kForm), kM = minima_of(T::kForm);
+  constexpr int64_t kGroupBytes = (8 + kS + kM) * 4 * kLanes, kPanelBytes = kGroupBytes * kChunkGroups;
   constexpr int64_t kBlockGroups = T::kElements / 32;
   const int64_t all_groups = w.cols / 32;
   const auto* data = static_cast<const uint8_t*>(w.data);

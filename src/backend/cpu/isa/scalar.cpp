@@ -78,11 +78,8 @@ void quantize_group(const float* x, ActGroup& a) {
   }
   const float amax = __builtin_bit_cast(float, top);
   const bool usable = amax >= 0x1p-100f && top < 0x7f800000u;
-  // amax / 127, rounded up to a float with two bits after the point.
-  const uint32_t least = __builtin_bit_cast(uint32_t, amax / 127.0f);
-  const float step = __builtin_bit_cast(float, (least + 0x1fffffu) / 0x200000u * 0x200000u);
-  a.scale = usable ? step : top < 0x7f800000u ? 0.0f : amax;
-  const float inverse = usable ? 1.0f / step : 0.0f;
+  a.scale = usable ? amax / 127.0f : top < 0x7f800000u ? 0.0f : amax;
+  const float inverse = usable ? 127.0f / amax : 0.0f;
   for (int i = 0; i < 32; ++i)
     a.q[i] = usable ? static_cast<int8_t>((x[i] * inverse + 12582912.0f) - 12582912.0f) : static_cast<int8_t>(0);
   for (int h = 0; h < 2; ++h) {

@@ -41,9 +41,6 @@ DSR1_INLINE F from_bits(I v) { return _mm256_castsi256_ps(v); }
 DSR1_INLINE F select_gt(F a, F b, F x, F y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 DSR1_INLINE F select_nan(F a, F x, F y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 
-constexpr bool kScales2 = false;
-DSR1_INLINE F scale2(F a, F /*e*/) { return a; }  // not called
-
 DSR1_INLINE I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
 DSR1_INLINE I sub_i(I a, I b) { return _mm256_sub_epi32(a, b); }
 DSR1_INLINE I mul_i(I a, I b) { return _mm256_mullo_epi32(a, b); }

@@ -41,10 +41,6 @@ DSR1_INLINE F from_bits(I v) { return _mm512_castsi512_ps(v); }
 DSR1_INLINE F select_gt(F a, F b, F x, F y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x); }
 DSR1_INLINE F select_nan(F a, F x, F y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x); }
 
-// a * 2^e, e a whole number (also -infinity, infinity and NaN): a multiplication that the multipliers do not do.
-constexpr bool kScales2 = true;
-DSR1_INLINE F scale2(F a, F e) { return _mm512_scalef_ps(a, e); }
-
 DSR1_INLINE I add_i(I a, I b) { return _mm512_add_epi32(a, b); }
 DSR1_INLINE I sub_i(I a, I b) { return _mm512_sub_epi32(a, b); }
 DSR1_INLINE I mul_i(I a, I b) { return _mm512_mullo_epi32(a, b); }

@@ -48,9 +48,6 @@ DSR1_INLINE F from_bits(I v) { return vreinterpretq_f32_s32(v); }
 DSR1_INLINE F select_gt(F a, F b, F x, F y) { return vbslq_f32(vcgtq_f32(a, b), x, y); }
 DSR1_INLINE F select_nan(F a, F x, F y) { return vbslq_f32(vceqq_f32(a, a), y, x); }
 
-constexpr bool kScales2 = false;
-DSR1_INLINE F scale2(F a, F /*e*/) { return a; }  // not called
-
 DSR1_INLINE I add_i(I a, I b) { return vaddq_s32(a, b); }
 DSR1_INLINE I sub_i(I a, I b) { return vsubq_s32(a, b); }
 DSR1_INLINE I mul_i(I a, I b) { return vmulq_s32(a, b); }
