@@ -534,7 +534,7 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
   }
 
   // Logits of some hidden rows, kLogitRows at a time, each reported under its caller's name.
-  auto give = [&](std::span<const int32_t> hidden_rows, auto name_of) -> Status {
+  auto give = [&](std::span<const int32_t> hidden_rows, auto name_of, bool in_order) -> Status {
     for (size_t begin = 0; begin < hidden_rows.size(); begin += kLogitRows) {
       const auto part = hidden_rows.subspan(begin, std::min<size_t>(kLogitRows, hidden_rows.size() - begin));
       const ops::Mat out = logits.first_rows(static_cast<int64_t>(part.size()));
@@ -555,9 +555,16 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
       }
       DSR1_TRY(const ops::Mat host, ops->fetch(out));
       DSR1_TRY_STATUS(ops->sync());
-      for (size_t i = 0; i < part.size(); ++i) {
-        if (requests.size() == part.size() && requests[i].n_tokens >= 0) continue;  // chosen
-        on_logits(name_of(begin + i), {host.row(static_cast<int64_t>(i)), static_cast<size_t>(c.n_vocab)});
+      auto report = [&](int64_t row) {
+        const auto i = static_cast<size_t>(row);
+        if (requests.size() == part.size() && requests[i].n_tokens >= 0) return;  // chosen
+        on_logits(name_of(begin + i), {host.row(row), static_cast<size_t>(c.n_vocab)});
+      };
+      if (in_order) {
+        for (int64_t i = 0; i < host.rows; ++i) report(i);
+      } else {
+        ops->on_threads(
+            host.rows, [](void* f, int64_t i) { (*static_cast<decltype(report)*>(f))(i); }, &report);
       }
     }
     return {};
@@ -566,7 +573,8 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
     for (int64_t r = std::max<int64_t>(logits_from, 0); r < n_rows; ++r) rows.push_back(static_cast<int32_t>(r));
     if (rows.size() == 1 && work[0].sample != nullptr) choices.push_back(work[0].sample);
     const int64_t base = logits_from;
-    DSR1_TRY_STATUS(give(rows, [&](size_t i) { return base + static_cast<int64_t>(i); }));
+    DSR1_TRY_STATUS(give(
+        rows, [&](size_t i) { return base + static_cast<int64_t>(i); }, /*in_order=*/true));
   } else {
     int32_t row = 0;
     size_t kept = 0;
@@ -578,7 +586,8 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
         order[kept++] = i;
       }
     }
-    DSR1_TRY_STATUS(give(rows, [&](size_t i) { return static_cast<int64_t>(order[i]); }));
+    DSR1_TRY_STATUS(give(
+        rows, [&](size_t i) { return static_cast<int64_t>(order[i]); }, /*in_order=*/false));
   }
   DSR1_TRY_STATUS(ops->sync());
   for (const Work& item : work)

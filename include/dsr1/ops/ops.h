@@ -207,6 +207,11 @@ class Ops {
   virtual void expect_paging() {}
   // Finishes queued work; the first error since the last sync.
   virtual Status sync() { return {}; }
+  // f(context, i) for i in 0..n-1, in any order: the host's own work on what a pass gave, on the backend's threads
+  // where it has them. f may then run on several of them at once. Allocates nothing.
+  virtual void on_threads(int64_t n, void (*f)(void* context, int64_t i), void* context) {
+    for (int64_t i = 0; i < n; ++i) f(context, i);
+  }
 
   // --- memory: activations, caches and weights live where the backend computes; by default in host memory ------------
   // Bytes for activations or a cache, to be written before they are read. kDoesNotFit with the size asked for.

@@ -133,7 +133,8 @@ class Engine {
   // (nothing is evaluated), kInterrupted where *cancel became true (complete chunks stay in the session).
   Status eval(Session& session, std::span<const int32_t> tokens, const EvalOptions& options, const LogitsFn& on_logits);
   // One pass over several sessions together (continuous batching); the rows' sum is at most n_batch. on_logits gets the
-  // index of the work item. A row's result does not depend on the other items.
+  // index of the work item, for several items at once on several threads. A row's result does not depend on the other
+  // items.
   Status forward(std::span<const Work> work, const std::atomic<bool>* cancel, const LogitsFn& on_logits,
                  const SampledFn& on_sampled = {});
   // The longest list of candidates the backend chooses a token from; 0: it does not choose.

@@ -108,6 +108,9 @@ class CpuOps final : public ops::Ops {
   const char* name() const override { return name_.c_str(); }
   size_t workspace_bytes(const ops::HostExperts& /*host*/) const override { return workspace_.size(); }
   void expect_paging() override { paging_ = true; }
+  void on_threads(int64_t n, void (*f)(void* context, int64_t i), void* context) override {
+    pool_.parallel_for(n, [&](int64_t i, int) { f(context, i); });
+  }
 
   void embed(const TensorView& table, std::span<const int32_t> tokens, Mat out) override {
     const Matrix m = matrix(table);
@@ -460,10 +463,10 @@ class CpuOps final : public ops::Ops {
   static int64_t row_stride(const TensorView& w) { return static_cast<int64_t>(w.row_size()); }
 
   // Rows of a matrix are handed out in parts: several a thread, so that one that is held up leaves work to the others.
-  // With few rows of activations, where memory decides, parts are small (they end together) but not below
-  // kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels. The parts never
-  // decide a result.
-  static constexpr int64_t kFewRows = 8, kFewGrain = 16, kPartBytes = 32 << 10;
+  // With few rows of activations, for which memory is read while it is worked on, parts are small (they end together)
+  // but not below kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels.
+  // The parts never decide a result.
+  static constexpr int64_t kFewRows = 32, kFewGrain = 16, kPartBytes = 32 << 10;
   int64_t part_rows(const TensorView& w, int64_t n) const {
     const bool few = n <= kFewRows;
     const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
