@@ -463,10 +463,10 @@ class CpuOps final : public ops::Ops {
   static int64_t row_stride(const TensorView& w) { return static_cast<int64_t>(w.row_size()); }
 
   // Rows of a matrix are handed out in parts: several a thread, so that one that is held up leaves work to the others.
-  // With few rows of activations, for which memory is read while it is worked on, parts are small (they end together)
-  // but not below kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels.
-  // The parts never decide a result.
-  static constexpr int64_t kFewRows = 32, kFewGrain = 16, kPartBytes = 32 << 10;
+  // With few rows of activations, where memory decides, parts are small (they end together) but not below
+  // kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels. The parts never
+  // decide a result.
+  static constexpr int64_t kFewRows = 8, kFewGrain = 16, kPartBytes = 32 << 10;
   int64_t part_rows(const TensorView& w, int64_t n) const {
     const bool few = n <= kFewRows;
     const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
