@@ -128,7 +128,7 @@ bool Model::run_layers(int begin, int end, const ops::Batch& batch, const Scratc
 }
 
 bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer,
-                    const HostPart* host) const {
+                    const HostPart* host, const ops::Ending& ending) const {
   const int n_host = host != nullptr ? placement_.n_host_layers : 0;
   const Scratch s = scratch.rows(batch.n_rows());
   if (n_host > 0) {
@@ -138,11 +138,12 @@ bool Model::forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& o
     if (!run_layers(0, n_host, batch, h, host->ops, on_layer)) return false;
     ops.upload(h.x, s.x);
   }
-  bool done = ops.begin_pass(batch, /*repeats=*/true);
+  bool done = ops.begin_pass(batch, /*repeats=*/true, ending);
   if (!done) {
     if (n_host == 0) ops.embed(weights_.token_embd, batch.tokens, s.x);
     ops.rope_angles(config_.rope, batch.positions, s.cos_sin);
     done = run_layers(n_host, config_.n_layer, batch, s, ops, on_layer);
+    if (done && ending.logits.data != nullptr) head_of(s.x, scratch, ops, ending.logits);
   }
   ops.end_pass(done);
   return done;
@@ -193,10 +194,14 @@ Status Model::place(ops::Ops& ops, const Placement& placement) {
 }
 
 void Model::head(std::span<const int32_t> rows, const Scratch& scratch, ops::Ops& ops, Mat logits) const {
-  const auto n = static_cast<int64_t>(rows.size());
-  const Mat h = scratch.h.first_rows(n);
+  const Mat h = scratch.h.first_rows(static_cast<int64_t>(rows.size()));
   ops.copy_rows(scratch.x, rows, h);
-  ops.rms_norm(h, weights_.output_norm, config_.n_embd, config_.rms_eps, h);
+  head_of(h, scratch, ops, logits);
+}
+
+void Model::head_of(Mat x, const Scratch& scratch, ops::Ops& ops, Mat logits) const {
+  const Mat h = scratch.h.first_rows(x.rows);
+  ops.rms_norm(x, weights_.output_norm, config_.n_embd, config_.rms_eps, h);
   const Linear out[] = {{&weights_.output, nullptr, logits}};
   ops.linear(h, out);
 }

@@ -526,23 +526,54 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
   DSR1_CHECK(n_rows <= n_batch, "more rows than the batch");
   if (n_rows == 0) return {};
   const ops::Batch batch{tokens, positions, segments, cancel};
+
+  // Which hidden rows are looked at.
+  if (logits_from >= 0) {
+    for (int64_t r = logits_from; r < n_rows; ++r) rows.push_back(static_cast<int32_t>(r));
+    if (rows.size() == 1 && work[0].sample != nullptr) choices.push_back(work[0].sample);
+  } else {
+    int32_t row = 0;
+    size_t kept = 0;
+    for (size_t i : order) {
+      row += static_cast<int32_t>(work[i].tokens.size());
+      if (!work[i].want_logits || work[i].tokens.empty()) continue;
+      rows.push_back(row - 1);
+      choices.push_back(work[i].sample);
+      order[kept++] = i;
+    }
+  }
+  // What is asked of n of them, from the begin-th on: all are chosen on the device, or none.
+  auto ask = [&](size_t begin, size_t n) {
+    requests.clear();
+    if (choices.size() != rows.size() ||
+        std::any_of(&choices[begin], &choices[begin] + n, [](auto* wish) { return !wish; }))
+      return;
+    for (size_t i = begin; i < begin + n; ++i) requests.push_back(*choices[i]);
+  };
+  // A decode step: the head, and the choice, belong to the pass.
+  ops::Ending ending;
+  if (static_cast<int64_t>(rows.size()) == n_rows && n_rows <= kLogitRows) {
+    ask(0, rows.size());
+    ending = {logits.first_rows(n_rows), requests};
+  }
   const bool split = host_scratch_memory != nullptr;
   const model::HostPart host_part{split ? *host_ops : *ops, host_scratch};
-  if (!model->forward(batch, scratch, *ops, on_layer, split ? &host_part : nullptr)) {
+  if (!model->forward(batch, scratch, *ops, on_layer, split ? &host_part : nullptr, ending)) {
     DSR1_TRY_STATUS(ops->sync());
     return Error(ErrorCode::kInterrupted, "interrupted");
   }
 
-  // Logits of some hidden rows, kLogitRows at a time, each reported under its caller's name.
-  auto give = [&](std::span<const int32_t> hidden_rows, auto name_of, bool in_order) -> Status {
-    for (size_t begin = 0; begin < hidden_rows.size(); begin += kLogitRows) {
-      const auto part = hidden_rows.subspan(begin, std::min<size_t>(kLogitRows, hidden_rows.size() - begin));
+  bool waited = false;  // for everything: nothing was queued since
+  // Their logits, kLogitRows at a time, each reported under its caller's name.
+  auto give = [&](auto name_of, bool in_order) -> Status {
+    for (size_t begin = 0; begin < rows.size(); begin += kLogitRows) {
+      const auto part =
+          std::span<const int32_t>(rows).subspan(begin, std::min<size_t>(kLogitRows, rows.size() - begin));
       const ops::Mat out = logits.first_rows(static_cast<int64_t>(part.size()));
-      model->head(part, scratch, *ops, out);
-      // All rows of a part are chosen on the device, or none.
-      requests.clear();
-      for (size_t i = 0; i < part.size() && choices.size() == hidden_rows.size(); ++i)
-        if (choices[begin + i] != nullptr) requests.push_back(*choices[begin + i]);
+      if (ending.logits.data == nullptr) {
+        model->head(part, scratch, *ops, out);
+        ask(begin, part.size());
+      }
       if (requests.size() == part.size()) {
         DSR1_TRY(const std::span<const ops::Sampled> chosen, ops->sample(out, requests));
         bool all = true;
@@ -551,10 +582,12 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
           if (chosen[i].covered) on_sampled(name_of(begin + i), chosen[i]);
           else requests[i].n_tokens = -1;  // to be looked at
         }
+        waited = all;
         if (all) continue;
       }
       DSR1_TRY(const ops::Mat host, ops->fetch(out));
       DSR1_TRY_STATUS(ops->sync());
+      waited = true;
       auto report = [&](int64_t row) {
         const auto i = static_cast<size_t>(row);
         if (requests.size() == part.size() && requests[i].n_tokens >= 0) return;  // chosen
@@ -570,26 +603,11 @@ Status Engine::Impl::run(std::span<const Work> work, int64_t logits_from, const 
     return {};
   };
   if (logits_from >= 0) {
-    for (int64_t r = std::max<int64_t>(logits_from, 0); r < n_rows; ++r) rows.push_back(static_cast<int32_t>(r));
-    if (rows.size() == 1 && work[0].sample != nullptr) choices.push_back(work[0].sample);
-    const int64_t base = logits_from;
-    DSR1_TRY_STATUS(give(
-        rows, [&](size_t i) { return base + static_cast<int64_t>(i); }, /*in_order=*/true));
+    DSR1_TRY_STATUS(give([&](size_t i) { return logits_from + static_cast<int64_t>(i); }, /*in_order=*/true));
   } else {
-    int32_t row = 0;
-    size_t kept = 0;
-    for (size_t i : order) {
-      row += static_cast<int32_t>(work[i].tokens.size());
-      if (work[i].want_logits && !work[i].tokens.empty()) {
-        rows.push_back(row - 1);
-        choices.push_back(work[i].sample);
-        order[kept++] = i;
-      }
-    }
-    DSR1_TRY_STATUS(give(
-        rows, [&](size_t i) { return static_cast<int64_t>(order[i]); }, /*in_order=*/false));
+    DSR1_TRY_STATUS(give([&](size_t i) { return static_cast<int64_t>(order[i]); }, /*in_order=*/false));
   }
-  DSR1_TRY_STATUS(ops->sync());
+  if (!waited) DSR1_TRY_STATUS(ops->sync());
   for (const Work& item : work)
     item.session->tokens_.insert(item.session->tokens_.end(), item.tokens.begin(), item.tokens.end());
   return {};

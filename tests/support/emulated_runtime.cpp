@@ -22,13 +22,19 @@ namespace {
 
 bool has_blas = true;
 int n_recording = 0;  // streams between begin_capture and end_capture
+HostCalls calls;
+
+void append(Stream s, std::function<Status()> work) {
+  s->queue.push_back(std::move(work));
+  ++s->queued;
+}
 
 Status enqueue(Stream s, std::function<Status()> work) {
   if (s->capture != nullptr) {
     s->capture->push_back(std::move(work));
   } else {
-    s->queue.push_back(std::move(work));
-    ++s->queued;
+    append(s, std::move(work));
+    ++calls.queued;
   }
   return {};
 }
@@ -48,6 +54,7 @@ void drain(Stream s, uint64_t until) {
 }  // namespace
 
 void set_blas(bool present) { has_blas = present; }
+HostCalls host_calls() { return calls; }
 
 Status launch(const char* name, Grid grid, int n_threads, size_t shared_bytes, bool resident, Stream stream,
               std::function<void()> body) {
@@ -73,7 +80,9 @@ class EmulatedGraph final : public Graph {
  public:
   explicit EmulatedGraph(std::vector<std::function<Status()>> work) : work_(std::move(work)) {}
   Status launch(Stream stream) override {
-    for (const auto& w : work_) DSR1_TRY_STATUS(emu::enqueue(stream, w));
+    if (stream->capture != nullptr) return Error(ErrorCode::kRuntime, "graph launch: the stream records");
+    for (const auto& w : work_) emu::append(stream, w);
+    ++emu::calls.graphs;
     return {};
   }
 
@@ -163,6 +172,7 @@ Result<Memory> Memory::allocate(Where where, size_t bytes, const std::string& wh
   // As the CUDA runtime has it in the mode that runtime_cudart.cpp records in.
   if (emu::n_recording > 0)
     return Error(ErrorCode::kRuntime, "memory for " + what + " is allocated while a stream records");
+  ++emu::calls.allocations;
   void* p = emu::device_allocate(bytes, where == Where::kPinned);
   if (p == nullptr)
     return Error(ErrorCode::kDoesNotFit,
@@ -194,6 +204,7 @@ void destroy_stream(Stream stream) {
 
 Status synchronize(Stream stream) {
   if (stream->capture != nullptr) return Error(ErrorCode::kRuntime, "a stream that records is waited for");
+  ++emu::calls.waits;
   emu::drain(stream, stream->queued);
   return std::exchange(stream->status, {});
 }

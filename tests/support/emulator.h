@@ -101,5 +101,11 @@ void set_blas(bool present);  // of backends made from now on; it is
 bool sees_accesses();
 // Launches so far, for tests that count them.
 uint64_t launches();
+// What the host asked for so far: copies and kernels queued one by one, recorded work queued as one, waits for a whole
+// stream, allocations.
+struct HostCalls {
+  uint64_t queued = 0, graphs = 0, waits = 0, allocations = 0;
+};
+HostCalls host_calls();
 
 }  // namespace dsr1::simt::emu

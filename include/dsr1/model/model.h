@@ -88,9 +88,9 @@ class Model {
 
   // Runs all layers over the batch; scratch.x holds the last hidden states [rows, n_embd], before the final norm.
   // False where batch.cancel ended it early. on_layer, where set, is called after each layer. host: of a model placed
-  // with layers left in host memory.
+  // with layers left in host memory. ending: where it asks for logits, head() of every row is part of the pass.
   bool forward(const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops, const LayerFn& on_layer = {},
-               const HostPart* host = nullptr) const;
+               const HostPart* host = nullptr, const ops::Ending& ending = {}) const;
   // logits[i] for hidden row rows[i]: [rows.size(), n_vocab].
   void head(std::span<const int32_t> rows, const Scratch& scratch, ops::Ops& ops, ops::Mat logits) const;
   // The MTP module (DeepSeek-V3 report 2.2): from hidden states (in scratch.x, as forward left them, where
@@ -101,6 +101,7 @@ class Model {
  private:
   friend class TensorBinder;
   Status bind(const io::ModelFile& file, const LoadOptions& options);
+  void head_of(ops::Mat x, const Scratch& scratch, ops::Ops& ops, ops::Mat logits) const;
   bool run_layers(int begin, int end, const ops::Batch& batch, const Scratch& scratch, ops::Ops& ops,
                   const LayerFn& on_layer) const;
   ModelConfig config_;

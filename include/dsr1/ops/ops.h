@@ -185,6 +185,13 @@ struct Sampled {
   float logit = 0, watched_logit = 0;  // raw
 };
 
+// How a pass ends whose every row is looked at: logits [rows, n_vocab], and where requests are given (one a row) a
+// token chosen from each. No logits: the pass leaves hidden states.
+struct Ending {
+  Mat logits;
+  std::span<const SampleRequest> requests;
+};
+
 class Ops;
 
 // The other half of a hybrid: who computes experts that stay in host memory while a device computes the rest.
@@ -250,8 +257,10 @@ class Ops {
 
   // Brackets of one pass over `batch`. begin_pass may say that the whole pass is queued already (replayed from an
   // earlier one of the same shape): the caller then skips to end_pass. What is in the batch may change after end_pass.
-  // repeats: passes of this many rows always call the same ops with the same memory.
-  virtual bool begin_pass(const Batch& /*batch*/, bool /*repeats*/) { return false; }
+  // repeats: passes of this many rows and this ending always call the same ops with the same memory.
+  // ending: what the caller computes last inside the brackets (the logits), and what the backend may then do on its own
+  // (choose, or bring the logits to the host): the fetch() or sample() of these logits that follows has only to wait.
+  virtual bool begin_pass(const Batch& /*batch*/, bool /*repeats*/, const Ending& /*ending*/ = {}) { return false; }
   virtual void end_pass(bool /*complete*/) {}
 
   // --- primitives ---------------------------------------------------------------------------------------------

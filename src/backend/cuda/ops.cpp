@@ -24,6 +24,7 @@ namespace dsr1::backend::cuda {
 namespace {
 
 using ops::Batch;
+using ops::Ending;
 using ops::HeadedWeight;
 using ops::Linear;
 using ops::Mat;
@@ -84,7 +85,8 @@ class CudaOps final : public ops::Ops {
     DSR1_TRY(sampler_, Sampler::make(limits_));
     DSR1_TRY(ints_pinned_, Memory::allocate(Memory::Where::kPinned, ints_bytes(), "row numbers"));
     DSR1_TRY(ints_, Memory::allocate(Memory::Where::kDevice, ints_bytes(), "row numbers"));
-    return grow(fetched_, static_cast<size_t>(limits_.max_logit_rows * limits_.n_vocab) * sizeof(float));
+    return grow(fetched_,
+                static_cast<size_t>(limits_.max_logit_rows * (limits_.n_vocab + kRowPadding)) * sizeof(float));
   }
 
   const char* name() const override { return name_.c_str(); }
@@ -92,8 +94,8 @@ class CudaOps final : public ops::Ops {
   Status sync() override {
     settle();
     Status s = synchronize(stream_);
-    pass_.copies_have_landed();
-    ints_busy_ = false;
+    have_waited();
+    ended_ = {};
     Status first = std::move(first_error_);
     first_error_ = {};
     return first ? std::move(s) : std::move(first);
@@ -145,8 +147,17 @@ class CudaOps final : public ops::Ops {
 
   Result<Mat> fetch(Mat x) override {
     settle();
-    const size_t bytes = static_cast<size_t>((x.rows - 1) * x.stride + x.cols) * sizeof(float);
-    DSR1_TRY_STATUS(fetch_bytes(fetched_, x.data, bytes));
+    if (ended_.requests.empty() && same(ended_.logits, x)) {  // on their way since the pass ended
+      Status s = sync();
+      if (!s) note(s);
+      DSR1_TRY_STATUS(std::move(s));
+    } else {
+      if (fetched_.size() < bytes_of(x)) {  // will lie elsewhere: no recorded step may write to where it was
+        note(synchronize(stream_));
+        recordings_[0] = {};
+      }
+      DSR1_TRY_STATUS(fetch_bytes(fetched_, x.data, bytes_of(x)));
+    }
     return Mat{fetched_.as<float>(), x.rows, x.cols, x.stride};
   }
   Result<const int32_t*> fetch(const int32_t* ids, int64_t n) override {
@@ -158,28 +169,40 @@ class CudaOps final : public ops::Ops {
   int64_t longest_sample_list() const override { return kernels::kSampleKeep; }
   Result<std::span<const ops::Sampled>> sample(Mat logits, std::span<const ops::SampleRequest> requests) override {
     settle();
-    auto chosen = sampler_.run(matrix(logits), requests, stream_);
-    pass_.copies_have_landed();
-    ints_busy_ = false;
+    const Ending ended = std::exchange(ended_, {});
+    if (!same(ended.logits, logits) || ended.requests.data() != requests.data() ||
+        ended.requests.size() != requests.size()) {
+      note(sampler_.upload(requests, stream_));
+      note(sampler_.queue(matrix(logits), stream_));
+    }
+    auto chosen = sampler_.results(stream_);
+    have_waited();
     if (!chosen) note(chosen.error());
     Status s = std::exchange(first_error_, {});
     if (!s) return Error(s.error());
     return chosen;
   }
 
-  // A decode step (single rows only) of a size seen before is recorded and from then on replayed: what differs between
-  // two of them (tokens, positions, caches) lies in device memory. The first one runs op by op: what is allocated once
-  // is allocated then. With experts on the host every layer waits for it: nothing is recorded.
-  bool begin_pass(const Batch& batch, bool repeats) override {
+  // A decode step (single rows only, all of them looked at) of a size and an ending seen before is recorded, from the
+  // embedding to the copy of what it ends with into pinned memory, and from then on replayed: what differs between two
+  // of them (tokens, positions, caches, sampling) lies in device memory. The first one runs op by op: what is allocated
+  // once is allocated then. With experts on the host every layer waits for it: nothing is recorded.
+  bool begin_pass(const Batch& batch, bool repeats, const Ending& ending) override {
     settle();
     note(pass_.upload(batch, stream_));
+    if (!ending.requests.empty()) note(sampler_.upload(ending.requests, stream_));
     in_pass_ = true;
+    ended_ = ending;
     const bool single = std::all_of(batch.segments.begin(), batch.segments.end(),
                                     [](const Segment& s) { return s.n_rows == 1 && !s.expanded; });
-    if (!repeats || !single || batch.n_rows() > kMostRecordedRows || !first_error_ || host_.present()) return false;
-    Recording& r = recordings_[static_cast<size_t>(batch.n_rows() - 1)];
+    if (!repeats || !single || ending.logits.data == nullptr || batch.n_rows() > kMostRecordedRows || !first_error_ ||
+        host_.present())
+      return false;
+    Recording& r = recordings_[ending.requests.empty() ? 0 : 1][static_cast<size_t>(batch.n_rows() - 1)];
+    if (!same(r.logits, ending.logits)) r = {0, ending.logits, nullptr};
     if (r.graph != nullptr) {
       note(r.graph->launch(stream_));
+      replayed_ = true;
       return true;
     }
     if (r.seen++ == 0) return false;
@@ -190,6 +213,8 @@ class CudaOps final : public ops::Ops {
   }
   void end_pass(bool complete) override {
     settle();
+    if (!complete) ended_ = {};
+    if (!replayed_ && ended_.logits.data != nullptr) note(queue_ending());
     if (recording_ != nullptr) {
       auto graph = end_capture(stream_);
       if (graph && !(complete && first_error_)) {  // cancelled, or some op failed: nothing to keep, nothing ran
@@ -201,7 +226,7 @@ class CudaOps final : public ops::Ops {
       }
       recording_ = nullptr;
     }
-    in_pass_ = false;
+    in_pass_ = replayed_ = false;
     pass_.forget();
   }
 
@@ -402,13 +427,37 @@ class CudaOps final : public ops::Ops {
  private:
   // One size of decode step.
   static constexpr int64_t kMostRecordedRows = 16;
-  // What recorded steps may take of the device beside what they compute on: 16 of at most some 2,000 kernels at about
-  // 1 KiB a node (parameters included). An allowance, not a measurement.
-  static constexpr size_t kGraphBytes = size_t{32} << 20;
+  // What recorded steps may take of the device beside what they compute on: 16 sizes with two endings, each of at most
+  // some 2,000 kernels at about 1 KiB a node (parameters included). An allowance, not a measurement.
+  static constexpr size_t kGraphBytes = size_t{64} << 20;
+  static constexpr int64_t kRowPadding = 16;  // floats between two rows of logits, at most
   struct Recording {
     int64_t seen = 0;
+    Mat logits;
     std::unique_ptr<Graph> graph;
   };
+
+  static bool same(Mat a, Mat b) {
+    return a.data != nullptr && a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
+  }
+  static size_t bytes_of(Mat x) { return static_cast<size_t>((x.rows - 1) * x.stride + x.cols) * sizeof(float); }
+
+  // What a pass ends with goes to where fetch() or sample() looks for it.
+  Status queue_ending() {
+    if (!ended_.requests.empty()) return sampler_.queue(matrix(ended_.logits), stream_);
+    const size_t bytes = bytes_of(ended_.logits);
+    if (fetched_.size() < bytes) {  // unplanned rows: fetch() makes room
+      ended_ = {};
+      return {};
+    }
+    return copy_to_host(fetched_.data(), ended_.logits.data, bytes, stream_);
+  }
+
+  void have_waited() {
+    pass_.copies_have_landed();
+    sampler_.copies_have_landed();
+    ints_busy_ = false;
+  }
 
   static std::unique_ptr<ops::Memory> owner_of(Memory m) { return std::make_unique<DeviceMemory>(std::move(m)); }
 
@@ -515,8 +564,10 @@ class CudaOps final : public ops::Ops {
   kernels::RouteParams route_ = {};  // of the last route()
   bool route_waits_ = false;
   bool in_pass_ = false;
-  std::array<Recording, kMostRecordedRows> recordings_;
-  Recording* recording_ = nullptr;  // being recorded
+  std::array<std::array<Recording, kMostRecordedRows>, 2> recordings_;  // ends with logits, with tokens chosen
+  Recording* recording_ = nullptr;                                      // being recorded
+  bool replayed_ = false;                                               // this pass
+  Ending ended_;  // what the last pass brought to the host, or this one will, until it is asked for
   Memory ints_pinned_, ints_, fetched_, fetched_ids_, freq_, upload_;
   std::unique_ptr<Event> uploaded_;
   bool ints_busy_ = false;

@@ -40,10 +40,11 @@ Result<Sampler> Sampler::make(const ops::Limits& l) {
   return s;
 }
 
-Result<std::span<const ops::Sampled>> Sampler::run(kernels::Matrix logits, std::span<const ops::SampleRequest> requests,
-                                                   Stream stream) {
-  DSR1_CHECK(logits.rows <= max_rows_ && static_cast<size_t>(logits.rows) == requests.size(),
+Status Sampler::upload(std::span<const ops::SampleRequest> requests, Stream stream) {
+  DSR1_CHECK(static_cast<int64_t>(requests.size()) <= max_rows_,
              "more rows to choose from than the backend was planned for");
+  if (busy_) DSR1_TRY_STATUS(synchronize(stream));
+  n_requests_ = requests.size();
   auto* rows = pinned_.as<SampleRow>();
   auto* adjusts = reinterpret_cast<SampleAdjust*>(rows + requests.size());
   int32_t n = 0;
@@ -54,18 +55,26 @@ Result<std::span<const ops::Sampled>> Sampler::run(kernels::Matrix logits, std::
                r.top_k,   r.n_tokens,    r.watched, n,           static_cast<int32_t>(r.adjust.size())};
     for (const ops::SampleAdjust& a : r.adjust) adjusts[n++] = {a.id, a.bias, a.minus, a.penalized ? 1 : 0};
   }
+  busy_ = true;
   const auto used = static_cast<size_t>(reinterpret_cast<std::byte*>(adjusts + n) - pinned_.data());
-  DSR1_TRY_STATUS(copy_to_device(device_.data(), pinned_.data(), used, stream));
-  const auto* device_rows = device_.as<SampleRow>();
-  DSR1_TRY_STATUS(
-      kernels::launch_sample({logits, device_rows, reinterpret_cast<const SampleAdjust*>(device_rows + requests.size()),
-                              scratch_.data(), results_.as<SampleResult>()},
-                             stream));
-  const size_t result_bytes = requests.size() * sizeof(SampleResult);
-  DSR1_TRY_STATUS(copy_to_host(pinned_results_.data(), results_.data(), result_bytes, stream));
+  return copy_to_device(device_.data(), pinned_.data(), used, stream);
+}
+
+Status Sampler::queue(kernels::Matrix logits, Stream stream) {
+  const auto n = static_cast<size_t>(logits.rows);
+  DSR1_CHECK(n == n_requests_, "other rows to choose from than requests");
+  const auto* rows = device_.as<SampleRow>();
+  DSR1_TRY_STATUS(kernels::launch_sample(
+      {logits, rows, reinterpret_cast<const SampleAdjust*>(rows + n), scratch_.data(), results_.as<SampleResult>()},
+      stream));
+  return copy_to_host(pinned_results_.data(), results_.data(), n * sizeof(SampleResult), stream);
+}
+
+Result<std::span<const ops::Sampled>> Sampler::results(Stream stream) {
   DSR1_TRY_STATUS(synchronize(stream));
+  busy_ = false;
   sampled_.clear();
-  for (size_t i = 0; i < requests.size(); ++i) {
+  for (size_t i = 0; i < n_requests_; ++i) {
     const SampleResult& r = pinned_results_.as<SampleResult>()[i];
     sampled_.push_back({r.id, r.covered != 0, r.log_sum, r.logit, r.watched_logit});
   }
