@@ -15,6 +15,19 @@ struct Lanes16 {
   F part[kParts];
 };
 DSR1_INLINE float sum_lanes(const Lanes16& v) { return sum_sixteen(v.part); }
+// total[i] += sum_lanes(v[i])
+template <int kCount>
+DSR1_INLINE void add_lanes(const Lanes16* v, float* total) {
+  DSR1_UNROLL
+  for (int i = 0; i + 4 <= kCount; i += 4) {
+    float sum[4];
+    sum_sixteen_of_four(v[i].part, v[i + 1].part, v[i + 2].part, v[i + 3].part, sum);
+    DSR1_UNROLL
+    for (int j = 0; j < 4; ++j) total[i + j] += sum[j];
+  }
+  DSR1_UNROLL
+  for (int i = kCount / 4 * 4; i < kCount; ++i) total[i] += sum_lanes(v[i]);
+}
 
 // kLanes elements beginning at element k of a row.
 template <class T>
@@ -73,7 +86,7 @@ template <class T, int kR, int kN>
 static void few_float(const uint8_t* p, int64_t stride, const uint8_t* const* scales, int64_t k, const float* x,
                       int64_t ldx, float* y, int64_t ldy, FloatStream stream) {
   constexpr int kStep = 16 * kR * static_cast<int>(sizeof(typename T::Block));  // bytes of 16 elements of the rows
-  float total[kR][kN] = {};
+  float total[kR * kN] = {};
   for (int64_t k0 = 0; k0 < k; k0 += kSegment) {
     const int64_t end = k - k0 < kSegment ? k : k0 + kSegment;
     Lanes16 acc[kR][kN];
@@ -117,13 +130,11 @@ static void few_float(const uint8_t* p, int64_t stride, const uint8_t* const* sc
         }
       }
     }
-    DSR1_UNROLL
-    for (int r = 0; r < kR; ++r) DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) total[r][c] += sum_lanes(acc[r][c]);
+    add_lanes<kR * kN>(acc[0], total);
   }
   DSR1_UNROLL
   for (int r = 0; r < kR; ++r) DSR1_UNROLL
-  for (int c = 0; c < kN; ++c) y[c * ldy + r] = total[r][c];
+  for (int c = 0; c < kN; ++c) y[c * ldy + r] = total[r * kN + c];
 }
 
 // `ahead`: what to fetch meanwhile, as many bytes as the rows have; null: the rows after those in work.

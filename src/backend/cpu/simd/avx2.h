@@ -106,6 +106,12 @@ DSR1_INLINE float sum_sixteen(const F* p) {
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+DSR1_INLINE void sum_sixteen_of_four(const F* a, const F* b, const F* c, const F* d, float* out) {
+  out[0] = sum_sixteen(a);
+  out[1] = sum_sixteen(b);
+  out[2] = sum_sixteen(c);
+  out[3] = sum_sixteen(d);
+}
 DSR1_INLINE int32_t reduce_max(I v) {
   __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));

@@ -104,6 +104,22 @@ DSR1_INLINE float sum_sixteen(const F* p) {
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+// Four such sums at once: 19 instructions for 32, the same additions.
+DSR1_INLINE void sum_sixteen_of_four(const F* a, const F* b, const F* c, const F* d, float* out) {
+  const auto halves = [](const F* p) {
+    return _mm256_add_ps(_mm512_castps512_ps256(*p), _mm512_extractf32x8_ps(*p, 1));
+  };
+  const auto quarters = [](__m256 x, __m256 y) {
+    return _mm256_add_ps(_mm256_insertf128_ps(x, _mm256_castps256_ps128(y), 1), _mm256_permute2f128_ps(x, y, 0x31));
+  };
+  const __m256d ab = _mm256_castps_pd(quarters(halves(a), halves(b))),
+                cd = _mm256_castps_pd(quarters(halves(c), halves(d)));
+  const __m256 pairs =
+      _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd)));
+  const __m256 sums = _mm256_add_ps(pairs, _mm256_movehdup_ps(pairs));  // a _ c _ b _ d _
+  const __m128 ac = _mm256_castps256_ps128(sums), bd = _mm256_extractf128_ps(sums, 1);
+  _mm_storeu_ps(out, _mm_unpacklo_ps(_mm_shuffle_ps(ac, ac, 0x08), _mm_shuffle_ps(bd, bd, 0x08)));
+}
 DSR1_INLINE int32_t reduce_max(I v) { return _mm512_reduce_max_epi32(v); }
 DSR1_INLINE int32_t reduce_add(I v) { return _mm512_reduce_add_epi32(v); }
 

@@ -111,6 +111,12 @@ DSR1_INLINE float sum_sixteen(const F* p) {
   const float32x2_t s = vadd_f32(vget_low_f32(v), vget_high_f32(v));
   return vget_lane_f32(s, 0) + vget_lane_f32(s, 1);
 }
+DSR1_INLINE void sum_sixteen_of_four(const F* a, const F* b, const F* c, const F* d, float* out) {
+  out[0] = sum_sixteen(a);
+  out[1] = sum_sixteen(b);
+  out[2] = sum_sixteen(c);
+  out[3] = sum_sixteen(d);
+}
 DSR1_INLINE int32_t reduce_max(I v) { return vmaxvq_s32(v); }
 DSR1_INLINE int32_t reduce_add(I v) { return vaddvq_s32(v); }
 
