@@ -5,6 +5,7 @@ set(DSR1_KERNEL_SOURCES
   attention/flash.cu
   attention/kv.cu
   attention/mla.cu
+  attention/mla_wgmma.cu
   matmul/activations.cu
   matmul/gemm.cu
   matmul/gemm_wgmma.cu

@@ -16,6 +16,7 @@
 #include "dsr1/tensor/dtype.h"
 #include "kernels/attention/flash.h"
 #include "kernels/attention/mla.h"
+#include "kernels/attention/mla_wgmma.h"
 #include "kernels/matmul/gemm_wgmma.h"
 #include "kernels/matmul/matvec.h"
 #include "kernels/moe/fused.h"
@@ -209,7 +210,14 @@ void attention(Bench& b, int n_head, int n_head_kv, int k_dim, int v_dim, bool l
   char name[80];
   std::snprintf(name, sizeof name, "%s, %d heads on %d, %s %d at %d", latent ? "mla" : "flash", n_head, n_head_kv,
                 prompt ? "prompt" : "tokens", rows, n_keys);
-  b.row(name, s, static_cast<double>(k_bytes + v_bytes) * sequences, 2.0 * keys * n_head * (k_dim + v_dim));
+  const double bytes = static_cast<double>(k_bytes + v_bytes) * sequences, work = 2.0 * keys * n_head * (k_dim + v_dim);
+  b.row(name, s, bytes, work);
+  if (latent && !prompt && mla_wgmma_present() && mla_wgmma_declines(p) == nullptr) {
+    const int blocks = rows * ((n_head + kMlaWgmmaHeads - 1) / kMlaWgmmaHeads);
+    plan.n_splits = std::clamp(n_multiprocessors / blocks, 1, plan.n_splits);  // so that the partial results fit
+    std::snprintf(name, sizeof name, "mla_wgmma, %d heads, tokens %d at %d", n_head, rows, n_keys);
+    b.row(name, b.seconds(20, [&](int) { must(launch_mla_wgmma(p, plan, b.stream)); }), bytes, work);
+  }
   b.memory.clear();
 }
 

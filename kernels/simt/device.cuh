@@ -202,14 +202,20 @@ DSR1_DEVICE uint64_t wgmma_matrix(const void* p) {
   return uint64_t{(shared_address(p) & 0x3ffffu) >> 4} | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 |
          uint64_t{1} << 62;
 }
+// The right factor with its columns side by side, rows of K below each other: panels of 64 columns, panel_bytes apart,
+// each as swizzled() has it with a row of K a row.
+DSR1_DEVICE uint64_t wgmma_matrix_n_major(const void* p, int panel_bytes) {
+  return uint64_t{(shared_address(p) & 0x3ffffu) >> 4} | static_cast<uint64_t>(panel_bytes >> 4) << 16 |
+         uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
 DSR1_DEVICE void wgmma_fence() { DSR1_SM90("wgmma.fence.sync.aligned;" ::: "memory"); }
 DSR1_DEVICE void wgmma_commit() { DSR1_SM90("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // d is named so that nothing computed from it moves before the wait.
-template <int kPending>
-DSR1_DEVICE void wgmma_wait(float (&d)[128]) {
+template <int kPending, int kN>
+DSR1_DEVICE void wgmma_wait(float (&d)[kN]) {
   DSR1_SM90("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 #pragma unroll
-  for (int i = 0; i < 128; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  for (int i = 0; i < kN; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 #define DSR1_D8(i)                                                                                            \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
@@ -217,29 +223,43 @@ DSR1_DEVICE void wgmma_wait(float (&d)[128]) {
 #define DSR1_D64(i)                                                                                                \
   DSR1_D8(i), DSR1_D8(i + 8), DSR1_D8(i + 16), DSR1_D8(i + 24), DSR1_D8(i + 32), DSR1_D8(i + 40), DSR1_D8(i + 48), \
       DSR1_D8(i + 56)
-DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
+DSR1_DEVICE void wgmma_m64n64k16(float (&d)[32], uint64_t a, uint64_t b) {
   DSR1_SM90(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, "
-      "%40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63, "
-      "%64, %65, %66, %67, %68, %69, %70, %71, "
-      "%72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, "
-      "%88, %89, %90, %91, %92, %93, %94, %95, "
-      "%96, %97, %98, %99, %100, %101, %102, %103, "
-      "%104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, "
-      "%120, %121, %122, %123, %124, %125, %126, %127"
-      "}, %128, %129, p, 1, 1, 0, 0;\n}"
-      : DSR1_D64(0), DSR1_D64(64)
+      "%24, %25, %26, %27, %28, %29, %30, %31"
+      "}, %32, %33, p, 1, 1, 0, 0;\n}"
+      : DSR1_D8(0), DSR1_D8(8), DSR1_D8(16), DSR1_D8(24)
       : "l"(a), "l"(b), "r"(1));
 }
+#define DSR1_M64N256K16(b_is_n_major)                                                                    \
+  DSR1_SM90(                                                                                             \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {" \
+      "%0, %1, %2, %3, %4, %5, %6, %7, "                                                                 \
+      "%8, %9, %10, %11, %12, %13, %14, %15, "                                                           \
+      "%16, %17, %18, %19, %20, %21, %22, %23, "                                                         \
+      "%24, %25, %26, %27, %28, %29, %30, %31, "                                                         \
+      "%32, %33, %34, %35, %36, %37, %38, %39, "                                                         \
+      "%40, %41, %42, %43, %44, %45, %46, %47, "                                                         \
+      "%48, %49, %50, %51, %52, %53, %54, %55, "                                                         \
+      "%56, %57, %58, %59, %60, %61, %62, %63, "                                                         \
+      "%64, %65, %66, %67, %68, %69, %70, %71, "                                                         \
+      "%72, %73, %74, %75, %76, %77, %78, %79, "                                                         \
+      "%80, %81, %82, %83, %84, %85, %86, %87, "                                                         \
+      "%88, %89, %90, %91, %92, %93, %94, %95, "                                                         \
+      "%96, %97, %98, %99, %100, %101, %102, %103, "                                                     \
+      "%104, %105, %106, %107, %108, %109, %110, %111, "                                                 \
+      "%112, %113, %114, %115, %116, %117, %118, %119, "                                                 \
+      "%120, %121, %122, %123, %124, %125, %126, %127"                                                   \
+      "}, %128, %129, p, 1, 1, 0, " b_is_n_major ";\n}"                                                  \
+      : DSR1_D64(0), DSR1_D64(64)                                                                        \
+      : "l"(a), "l"(b), "r"(1))
+DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) { DSR1_M64N256K16("0"); }
+// b: wgmma_matrix_n_major.
+DSR1_DEVICE void wgmma_m64n256k16_n_major(float (&d)[128], uint64_t a, uint64_t b) { DSR1_M64N256K16("1"); }
+#undef DSR1_M64N256K16
 #undef DSR1_D64
 #undef DSR1_D8
 #undef DSR1_SM90

@@ -34,8 +34,9 @@ struct FragC {  // 4 values of 32 bits
   DSR1_DEVICE static RowCol at(int lane, int reg) { return {lane / 4 + 8 * (reg >> 1), (lane % 4) * 2 + (reg & 1)}; }
 };
 
-// D [64][256] of wgmma.m64n256k16, 128 values a thread of the warpgroup (PTX ISA, "Register Fragments for
-// wgmma.mma_async.m64nNk16"): each warp 16 rows, and of those in eights of columns as FragC.
+// D [64][256] of wgmma.m64n256k16, 128 values a thread of the warpgroup, and of m64n64k16 the first 64 columns, 32
+// values (PTX ISA, "Register Fragments for wgmma.mma_async.m64nNk16"): each warp 16 rows, and of those in eights of
+// columns as FragC.
 struct FragWgmma {
   static constexpr int kRegisters = 128;
   DSR1_DEVICE static RowCol at(int thread, int reg) {  // thread: of the warpgroup

@@ -98,6 +98,15 @@ std::string error_of(PlantedWgmma bug) {
   return first;
 }
 
+std::string error_of(PlantedForms bug) {
+  Device d;
+  const std::vector<uint16_t> a(64 * 64, 0x3c00), v(4 * 64 * 64, 0x3c00);
+  EXPECT_TRUE(launch_planted_wgmma_forms(bug, d.put(a), d.put(a), d.put(v), d.make<float>(64 * 64),
+                                         d.make<float>(64 * 256), d.stream));
+  const Status s = backend::cuda::synchronize(d.stream);
+  return s ? "" : s.error().text();
+}
+
 TEST(Emulator, NamesWhatAnMbarrierWaitsFor) {
   EXPECT_SAYS(PlantedWgmma::kNoBarrier, "an mbarrier that nobody initialised");
   EXPECT_SAYS(PlantedWgmma::kMissingArrival, "after 0 phases: 1 of 5 arrivals are missing");
@@ -113,6 +122,8 @@ TEST(Emulator, HoldsWarpgroupProductsToTheirRules) {
   EXPECT_SAYS(PlantedWgmma::kPartOfAGroup, "of its warpgroup");
   EXPECT_SAYS(PlantedWgmma::kOtherMatrix, "threads of a warpgroup name different matrices");
   EXPECT_SAYS(PlantedWgmma::kNotOnARow, "wgmma wants matrices of rows of 128 bytes");
+  EXPECT_EQ(error_of(PlantedForms::kNone), "");
+  EXPECT_SAYS(PlantedForms::kMisplaced, "wgmma wants panels of an N-major matrix to begin at multiples of 1,024");
 }
 
 class EmulatorAccess : public testing::Test {
@@ -143,6 +154,7 @@ TEST_F(EmulatorAccess, CatchesAMissingBarrierOfTheGrid) {
 
 TEST_F(EmulatorAccess, CatchesMatricesThatAProductMayNotReadYetOrStillReads) {
   EXPECT_SAYS(PlantedWgmma::kNoProxyFence, "stored with no fence_async_proxy since");
+  EXPECT_SAYS(PlantedForms::kFenceTooEarly, "stored with no fence_async_proxy since");
   EXPECT_SAYS(PlantedWgmma::kMatrixTouched, "a matrix was overwritten while wgmma may still read it");
   const std::string said = error_of(PlantedWgmma::kWrongParity);
   EXPECT_TRUE(contains(said, "was never written") || contains(said, "has not landed") || contains(said, "no barrier"))

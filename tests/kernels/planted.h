@@ -62,6 +62,15 @@ enum class PlantedWgmma {
 // a: [64][64] rows as they are; b: [256][64], swizzled as in shared memory.
 Status launch_planted_wgmma(PlantedWgmma bug, const uint16_t* a, const uint16_t* b, float* d, simt::Stream stream);
 bool planted_wgmma_present();
+// By one warpgroup, a and b [64][64] swizzled as in shared memory: d [64][64] = A B^T, and by the product whose right
+// factor is N-major d_n [64][256] = A V, v four panels of [64][64], swizzled, columns side by side.
+enum class PlantedForms {
+  kNone,
+  kMisplaced,      // panels that begin in the middle of eight rows
+  kFenceTooEarly,  // fences v before its asynchronous copies have landed
+};
+Status launch_planted_wgmma_forms(PlantedForms bug, const uint16_t* a, const uint16_t* b, const uint16_t* v, float* d,
+                                  float* d_n, simt::Stream stream);
 
 // What primitives give, for every lane: 32 rows of kProbes values.
 inline constexpr int kProbes = 16;

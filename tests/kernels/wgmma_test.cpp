@@ -48,6 +48,47 @@ TEST_F(GemmWgmma, ProductsOfWarpgroupsFollowTheFragmentMapAndTheSwizzle) {
     }
 }
 
+// The same for the other two forms that kernels use. The N-major layout follows the PTX ISA's figure for 128-byte
+// swizzle: a row of K is 64 columns in 128 bytes, rows follow each other, panels of 64 columns too.
+TEST_F(GemmWgmma, ProductsOf64ColumnsAndOfNMajorMatricesFollowTheirLayouts) {
+  std::mt19937 rng(4);
+  auto small = [&](size_t n) {
+    std::vector<int> v(n);
+    for (int& x : v) x = static_cast<int>(rng() % 17) - 8;
+    return v;
+  };
+  auto swizzle = [](const std::vector<int>& v) {  // rows of 64
+    std::vector<uint16_t> bits(v.size());
+    for (size_t i = 0; i < v.size(); ++i) {
+      const size_t row = i / 64, chunk = i % 64 / 8;
+      bits[row * 64 + (chunk ^ row % 8) * 8 + i % 8] = f32_to_f16(static_cast<float>(v[i]));
+    }
+    return bits;
+  };
+  const std::vector<int> a = small(64 * 64), b = small(64 * 64), v = small(64 * 256);
+  std::vector<int> panels;
+  for (size_t panel = 0; panel < 4; ++panel)
+    for (size_t k = 0; k < 64; ++k)
+      for (size_t j = 0; j < 64; ++j) panels.push_back(v[k * 256 + panel * 64 + j]);
+  Device d;
+  float *out = d.make<float>(64 * 64), *out_n = d.make<float>(64 * 256);
+  ASSERT_TRUE(launch_planted_wgmma_forms(PlantedForms::kNone, d.put(swizzle(a)), d.put(swizzle(b)),
+                                         d.put(swizzle(panels)), out, out_n, d.stream));
+  const auto r = d.get(out, 64 * 64), r_n = d.get(out_n, 64 * 256);
+  for (size_t i = 0; i < 64; ++i)
+    for (size_t j = 0; j < 256; ++j) {
+      int sum = 0, sum_n = 0;
+      for (size_t k = 0; k < 64; ++k) {
+        if (j < 64) sum += a[i * 64 + k] * b[j * 64 + k];
+        sum_n += a[i * 64 + k] * v[k * 256 + j];
+      }
+      if (j < 64) {
+        ASSERT_EQ(r[i * 64 + j], static_cast<float>(sum)) << i << ", " << j;
+      }
+      ASSERT_EQ(r_n[i * 256 + j], static_cast<float>(sum_n)) << i << ", " << j;
+    }
+}
+
 void expect_agreement(DType type, int rows, int n_out, int cols, bool with_bias) {
   SCOPED_TRACE(std::string(dtype_name(type)) + ", rows " + std::to_string(rows));
   Device d;

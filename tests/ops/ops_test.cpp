@@ -252,6 +252,33 @@ TEST(Ops, AttentionOverOneLatentForAllHeadsAgreesWithTheReference) {
   }
 }
 
+// The latent of R1 whole: the CUDA backend has a form of its own for it from 64 heads on.
+TEST(Ops, AttentionOverTheLatentOfR1AgreesWithTheReference) {
+  constexpr int kKey = 576, kValue = 512;
+  Cache one(DType::kF16, 1, kKey, kValue, 520, false), two(DType::kF16, 1, kKey, kValue, 520, false);
+  for (int heads : {64, 128}) {
+    SCOPED_TRACE(heads);
+    ops::Limits l = limits();
+    l.n_head = heads;
+    l.n_head_kv = 1;
+    l.k_dim = kKey;
+    l.v_dim = kValue;
+    on_every_backend(
+        [&](Ops& backend, Ops& ref) {
+          const Segment segments[] = {{&one.view, 135, 1, false}, {&two.view, 5, 1, false}};
+          std::vector<int32_t> tokens(2), positions(2);
+          const Batch batch{tokens, positions, segments};
+          Owned q(2, heads * kKey), a(2, heads * kValue), b(2, heads * kValue);
+          q.normal(6);
+          const float scale = 1.0f / std::sqrt(static_cast<float>(kKey));
+          backend.attention(batch, 0, q.m, heads, scale, a.m);
+          ref.attention(batch, 0, q.m, heads, scale, b.m);
+          EXPECT_LT(relative_rms(a.m, b.m), expected().attention);
+        },
+        l);
+  }
+}
+
 TEST(Ops, ExpandedMlaAgreesWithTheReferenceInBothStorageOrders) {
   ops::MlaDims d = limits().mla;
   d.n_head = expected().heads;

@@ -12,7 +12,7 @@ namespace dsr1::simt::emu {
 
 namespace {
 
-constexpr int kGroup = 128, kRowsA = 64, kRowsB = 256, kDepth = 16;
+constexpr int kGroup = 128, kRowsA = 64, kDepth = 16, kMostValues = 128;
 
 struct Copy {
   void* to;
@@ -32,6 +32,8 @@ using Bits = std::vector<uint16_t>;
 
 struct Product {
   uint64_t a, b;
+  int n;  // of d's values a thread holds: half the rows of b
+  bool n_major;
   Bits a_bits, b_bits;
   std::vector<float> a_values, b_values;
 };
@@ -41,7 +43,8 @@ struct Thread {
   std::vector<size_t> groups;  // ends of committed groups not waited for, in products
   bool fenced = false;
   float* d = nullptr;
-  std::array<float, 128> sum{};  // what d holds once what is in flight is done, as far as it was waited for
+  int n = 0;                             // values of d
+  std::array<float, kMostValues> sum{};  // what d holds once what is in flight is done, as far as it was waited for
   const void* waits_for = nullptr;
   int parity = 0;
   std::vector<std::pair<size_t, size_t>> stores;  // not fenced from the async proxy
@@ -88,33 +91,43 @@ void complete(Barrier& b) {
   wake_sleepers();
 }
 
-// Element (r, k) of the matrix of a descriptor, K-major, 128-byte swizzle: bits 4-6 of the address change with bits
-// 7-9.
-size_t element(uint64_t descriptor, int r, int k) {
+// Element (r, k) of the matrix of a descriptor, 128-byte swizzle: bits 4-6 of the address change with bits 7-9.
+// K-major: eight rows of 128 bytes, and the next eight a stride on. N-major (PTX ISA, "Shared Memory Matrix Layout"):
+// 64 of r side by side in 128 bytes, the next 64 a leading offset on; k below each other, and the next eight a stride
+// on.
+size_t element(uint64_t descriptor, bool n_major, int r, int k) {
   const size_t start = (descriptor & 0x3fff) << 4;
+  if (n_major) {
+    const size_t at = start + static_cast<size_t>(r / 64) * ((descriptor >> 16 & 0x3fff) << 4) +
+                      static_cast<size_t>(k / 8) * ((descriptor >> 32 & 0x3fff) << 4) +
+                      static_cast<size_t>(k % 8) * 128 + static_cast<size_t>(r % 64) * 2;
+    return at ^ (at >> 7 & 7) << 4;
+  }
   const size_t linear = start + static_cast<size_t>(r / 8) * ((descriptor >> 32 & 0x3fff) << 4) +
                         static_cast<size_t>(r % 8) * 128 + static_cast<size_t>(k) * 2;
   return linear ^ (linear >> 7 & 7) << 4;
 }
 
-void check_descriptor(uint64_t d) {
-  const size_t start = (d & 0x3fff) << 4;
+void check_descriptor(uint64_t d, bool n_major) {
+  const size_t start = (d & 0x3fff) << 4, leading = (d >> 16 & 0x3fff) << 4;
+  if (n_major && (start % 1024 != 0 || leading == 0 || leading % 1024 != 0))
+    fail_here("wgmma wants panels of an N-major matrix to begin at multiples of 1,024");
   if (d >> 62 != 1 || (d >> 32 & 0x3fff) != 64 || (d >> 49 & 7) != 0 || start % 1024 + 32 > 128)
     fail_here("wgmma wants matrices of rows of 128 bytes, in groups of eight from a multiple of 1,024 on, swizzled");
 }
 
-Bits read(uint64_t descriptor, int rows) {
+Bits read(uint64_t descriptor, bool n_major, int rows) {
   Bits v(static_cast<size_t>(rows * kDepth));
   for (int r = 0; r < rows; ++r)
     for (int k = 0; k < kDepth; ++k)
-      std::memcpy(&v[static_cast<size_t>(r * kDepth + k)], shared_base() + element(descriptor, r, k), 2);
+      std::memcpy(&v[static_cast<size_t>(r * kDepth + k)], shared_base() + element(descriptor, n_major, r, k), 2);
   return v;
 }
 
-void check_matrix(uint64_t descriptor, int rows) {
-  for (int r = 0; r < rows; ++r)
-    for (int k = 0; k < kDepth; k += 8) {
-      const size_t at = element(descriptor, r, k);
+void check_matrix(uint64_t descriptor, bool n_major, int rows) {
+  for (int r = 0; r < rows; r += n_major ? 8 : 1)
+    for (int k = 0; k < kDepth; k += n_major ? 1 : 8) {
+      const size_t at = element(descriptor, n_major, r, k);
       const std::byte* p = shared_base() + at;
       if (!in_shared(p, 16)) fail_here("wgmma reads beyond shared memory");
       check_access(p, 16, false);
@@ -132,16 +145,16 @@ std::vector<float> values(const Bits& bits, float (*to_float)(uint16_t)) {
 }
 
 constexpr uint32_t kPoison = 0xffffffffu;
-bool is_poison(const float* d) {
-  for (int i = 0; i < 128; ++i)
+bool is_poison(const float* d, int n) {
+  for (int i = 0; i < n; ++i)
     if (__builtin_bit_cast(uint32_t, d[i]) != kPoison) return false;
   return true;
 }
 
-// The thread's 128 values of one product: FragWgmma.
-void add(const Product& p, std::array<float, 128>& sum) {
+// The thread's values of one product: FragWgmma.
+void add(const Product& p, std::array<float, kMostValues>& sum) {
   const int t = current.thread % kGroup, lane = t % 32;
-  for (int i = 0; i < 128; ++i) {
+  for (int i = 0; i < p.n; ++i) {
     const int row = t / 32 * 16 + lane / 4 + 8 * (i >> 1 & 1), col = i / 4 * 8 + lane % 4 * 2 + (i & 1);
     const float* a = &p.a_values[static_cast<size_t>(row * kDepth)];
     const float* b = &p.b_values[static_cast<size_t>(col * kDepth)];
@@ -216,39 +229,46 @@ uint64_t wgmma_matrix(const void* p) {
   return at >> 4 | uint64_t{1} << 16 | uint64_t{64} << 32 | uint64_t{1} << 62;
 }
 
+uint64_t wgmma_matrix_n_major(const void* p, int panel_bytes) {
+  constexpr uint64_t kLeading = uint64_t{0x3fff} << 16;
+  return (wgmma_matrix(p) & ~kLeading) | static_cast<uint64_t>(panel_bytes >> 4) << 16;
+}
+
 void wgmma_fence() {
   begin_use();
   me().fenced = true;
 }
 
-void wgmma(float (&d)[128], uint64_t a, uint64_t b, float (*to_float)(uint16_t)) {
+void wgmma(float* d, int n, uint64_t a, uint64_t b, bool n_major, float (*to_float)(uint16_t)) {
   begin_use();
   Thread& t = me();
   if (!t.fenced) fail_here("wgmma with no wgmma_fence since its registers were free");
   if (t.done < t.issued) {
     if (t.d != d) fail_here("wgmma into other registers while products are in flight");
-    if (!is_poison(d)) fail_here("the registers of a product in flight were written");
+    if (!is_poison(d, n)) fail_here("the registers of a product in flight were written");
   } else {
     t.d = d;
-    std::copy_n(d, 128, t.sum.begin());
+    t.n = n;
+    std::copy_n(d, n, t.sum.begin());
   }
-  check_descriptor(a);
-  check_descriptor(b);
+  check_descriptor(a, false);
+  check_descriptor(b, n_major);
   auto& products = state.products[static_cast<size_t>(current.thread / kGroup)];
   if (t.issued == products.size()) {
-    Product p{a, b, read(a, kRowsA), read(b, kRowsB), {}, {}};
+    Product p{a, b, n, n_major, read(a, false, kRowsA), read(b, n_major, 2 * n), {}, {}};
     p.a_values = values(p.a_bits, to_float);
     p.b_values = values(p.b_bits, to_float);
     products.push_back(std::move(p));
   }
   const Product& p = products[t.issued];
-  if (p.a != a || p.b != b) fail_here("wgmma: threads of a warpgroup name different matrices");
+  if (p.a != a || p.b != b || p.n != n || p.n_major != n_major)
+    fail_here("wgmma: threads of a warpgroup name different matrices");
   if (current.thread % 32 == 0) {  // a warp's threads came together
-    check_matrix(a, kRowsA);
-    check_matrix(b, kRowsB);
+    check_matrix(a, false, kRowsA);
+    check_matrix(b, n_major, 2 * n);
   }
   ++t.issued;
-  std::memset(d, 0xff, sizeof(d));
+  std::memset(d, 0xff, static_cast<size_t>(n) * sizeof(float));
 }
 
 void wgmma_commit() {
@@ -262,18 +282,19 @@ void wgmma_wait(int pending) {
   begin_use();
   Thread& t = me();
   const auto& products = state.products[static_cast<size_t>(current.thread / kGroup)];
-  if (t.done < t.issued && !is_poison(t.d)) fail_here("the registers of a product in flight were written");
+  if (t.done < t.issued && !is_poison(t.d, t.n)) fail_here("the registers of a product in flight were written");
   while (t.groups.size() > static_cast<size_t>(pending)) {
     for (; t.done < t.groups.front(); ++t.done) {
       const Product& p = products[t.done];
-      if (current.thread % 32 == 0 && (read(p.a, kRowsA) != p.a_bits || read(p.b, kRowsB) != p.b_bits))
+      if (current.thread % 32 == 0 &&
+          (read(p.a, false, kRowsA) != p.a_bits || read(p.b, p.n_major, 2 * p.n) != p.b_bits))
         fail_here("a matrix was overwritten while wgmma may still read it");
       add(p, t.sum);
     }
     t.groups.erase(t.groups.begin());
   }
   if (t.done == t.issued && t.d != nullptr) {
-    std::copy_n(t.sum.begin(), 128, t.d);
+    std::copy_n(t.sum.begin(), t.n, t.d);
     t.d = nullptr;
     t.fenced = false;
   }

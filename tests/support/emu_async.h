@@ -21,7 +21,9 @@ void fence_async_proxy();
 void bulk_copy(void* to, const void* from, int64_t bytes, void* barrier);
 uint64_t wgmma_matrix(const void* p);
 void wgmma_fence();
-void wgmma(float (&d)[128], uint64_t a, uint64_t b, float (*to_float)(uint16_t));
+uint64_t wgmma_matrix_n_major(const void* p, int panel_bytes);
+// d: a thread's n values of 64 rows by 2 n columns; n_major: b is wgmma_matrix_n_major's.
+void wgmma(float* d, int n, uint64_t a, uint64_t b, bool n_major, float (*to_float)(uint16_t));
 void wgmma_commit();
 void wgmma_wait(int pending);
 

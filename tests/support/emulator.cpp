@@ -236,6 +236,7 @@ void land(const std::vector<AsyncCopy>& copies) {
     std::memcpy(c.to, c.from, static_cast<size_t>(c.bytes));
     std::memset(c.to + c.bytes, 0, static_cast<size_t>(16 - c.bytes));
     for (size_t i = first; i < first + 16; ++i) r.written[i] = t | kAllocated | kWritten;
+    async_stored(first, 16);  // a fence before it landed does not count
   }
 }
 

@@ -114,14 +114,23 @@ DSR1_DEVICE void mbarrier_wait(Mbarrier* b, int parity) { emu::mbarrier_wait(b, 
 DSR1_DEVICE void fence_async_proxy() { emu::fence_async_proxy(); }
 DSR1_DEVICE void bulk_copy(void* to, const void* from, int bytes, Mbarrier* b) { emu::bulk_copy(to, from, bytes, b); }
 DSR1_DEVICE uint64_t wgmma_matrix(const void* p) { return emu::wgmma_matrix(p); }
+DSR1_DEVICE uint64_t wgmma_matrix_n_major(const void* p, int panel_bytes) {
+  return emu::wgmma_matrix_n_major(p, panel_bytes);
+}
 DSR1_DEVICE void wgmma_fence() { emu::wgmma_fence(); }
 DSR1_DEVICE void wgmma_commit() { emu::wgmma_commit(); }
-template <int kPending>
-DSR1_DEVICE void wgmma_wait(float (&)[128]) {
+template <int kPending, int kN>
+DSR1_DEVICE void wgmma_wait(float (&)[kN]) {
   emu::wgmma_wait(kPending);
 }
+DSR1_DEVICE void wgmma_m64n64k16(float (&d)[32], uint64_t a, uint64_t b) {
+  emu::wgmma(d, 32, a, b, false, [](uint16_t bits) { return to_float(Half{bits}); });
+}
 DSR1_DEVICE void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b) {
-  emu::wgmma(d, a, b, [](uint16_t bits) { return to_float(Half{bits}); });
+  emu::wgmma(d, 128, a, b, false, [](uint16_t bits) { return to_float(Half{bits}); });
+}
+DSR1_DEVICE void wgmma_m64n256k16_n_major(float (&d)[128], uint64_t a, uint64_t b) {
+  emu::wgmma(d, 128, a, b, true, [](uint16_t bits) { return to_float(Half{bits}); });
 }
 template <class P>
 bool compiled_for_wgmma(void (*)(P)) {

@@ -4,6 +4,7 @@
 
 #include "kernels/attention/flash.h"
 #include "kernels/attention/mla.h"
+#include "kernels/attention/mla_wgmma.h"
 
 namespace dsr1::backend::cuda {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 constexpr int kRowSplits = 256;
 // Blocks a multiprocessor holds at once (shared memory: 35 KiB each) and wants, to have enough loads in flight.
 constexpr int kBlocksEach = 6;
-constexpr int kMlaBlocksEach = 2;  // 92 KiB each
+constexpr int kMlaBlocksEach = 2;  // 92 KiB each; with warpgroup products one of 225
 // Keys that are worth a block of their own.
 constexpr int kKeysEach = 128;
 
@@ -40,6 +41,7 @@ size_t Attention::bytes_for(const ops::Limits& l) {
 Result<Attention> Attention::make(const ops::Limits& l, int n_multiprocessors) {
   Attention a;
   a.n_multiprocessors_ = std::max(n_multiprocessors, 1);
+  a.mla_wgmma_ = kernels::mla_wgmma_present();
   DSR1_TRY(a.partial_, Memory::allocate(Memory::Where::kDevice, bytes_for(l), "partial attention"));
   return a;
 }
@@ -51,6 +53,10 @@ int Attention::n_splits(const kernels::AttentionParams& p, int blocks_a_row, int
 }
 
 Status Attention::run(const kernels::AttentionParams& p, std::span<const ops::Segment> segments, Stream stream) {
+  if (mla_wgmma_ && kernels::mla_wgmma_declines(p) == nullptr) {
+    const int blocks = (p.n_head + kernels::kMlaWgmmaHeads - 1) / kernels::kMlaWgmmaHeads;
+    return kernels::launch_mla_wgmma(p, {1, n_splits(p, blocks, 1), partial_.as<float>()}, stream);
+  }
   if (kernels::mla_declines(p) == nullptr) {
     const int blocks = (p.n_head + kernels::kMlaHeads - 1) / kernels::kMlaHeads;
     return kernels::launch_mla(p, {1, n_splits(p, blocks, kMlaBlocksEach), partial_.as<float>()}, stream);

@@ -23,6 +23,7 @@ class Attention {
 
   Memory partial_;
   int n_multiprocessors_ = 1;
+  bool mla_wgmma_ = false;
 };
 
 }  // namespace dsr1::backend::cuda
