@@ -55,7 +55,7 @@ void read_ahead(const TensorView& w) {
 class CpuOps final : public ops::Ops {
  public:
   CpuOps(const CpuKernels& kernels, int n_threads, const ops::Limits& limits)
-      : k_(kernels), limits_(limits), pool_(n_threads), upcoming_(n_threads) {
+      : k_(kernels), limits_(limits), upcoming_(n_threads), pool_(n_threads) {
     pool_.set_idle([](void* u, int thread, int step) { static_cast<cpu::Upcoming*>(u)->fetch(thread, step); },
                    &upcoming_);
     name_ =
@@ -600,8 +600,8 @@ class CpuOps final : public ops::Ops {
 
   const CpuKernels& k_;
   const ops::Limits limits_;
+  cpu::Upcoming upcoming_;  // outlives the pool, whose threads read it while they wait
   ThreadPool pool_;
-  cpu::Upcoming upcoming_;
   std::string name_;
   Buffer workspace_;
   struct ActiveExpert {
