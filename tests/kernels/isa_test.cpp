@@ -38,7 +38,7 @@ TEST_P(IsaKernels, MatmulOfEveryTypeAndShapeHasTheScalarTwinsBits) {
   for (DType type : kAllTypes) {
     const int64_t block =
         std::max<int64_t>(dtype_traits(type).block_elements,
-                          scalar().activation_format(static_cast<uint32_t>(type)) == ActFormat::kInt8 ? 32 : 1);
+                          scalar().activation_format(static_cast<uint32_t>(type)) == ActFormat::kFloat ? 1 : 32);
     std::vector<int64_t> widths = {256, 1536, 2304};
     if (block == 32) widths = {32, 64, 96, 288, 576, 1408, 2080};
     if (block == 1) widths = {1, 16, 37, 64, 576, 1024, 1408, 2050};
@@ -104,9 +104,9 @@ TEST_P(IsaKernels, GatheredRowsAreTheRowsNamed) {
   std::vector<float> gathered;
   for (int32_t i : index) gathered.insert(gathered.end(), x.begin() + i * 256, x.begin() + (i + 1) * 256);
   const auto expected = test::run_matmul(k(), w.matrix(), gathered, n, 32);
-  test::AlignedBytes acts(k().activation_bytes(ActFormat::kInt8, 256, n)), scratch(k().matmul_scratch_bytes());
-  k().prepare_activations(ActFormat::kInt8, x.data(), 256, index.data(), 256, n, acts.get(), 0,
-                          k().activation_units(ActFormat::kInt8, 256, n));
+  test::AlignedBytes acts(k().activation_bytes(ActFormat::kInt8Blocks, 256, n)), scratch(k().matmul_scratch_bytes());
+  k().prepare_activations(ActFormat::kInt8Blocks, x.data(), 256, index.data(), 256, n, acts.get(), 0,
+                          k().activation_units(ActFormat::kInt8Blocks, 256, n));
   std::vector<float> y(expected.size());
   k().matmul(w.matrix(), 0, 32, acts.get(), n, y.data(), 32, scratch.get());
   EXPECT_TRUE(same_bits(y, expected));

@@ -22,10 +22,10 @@ struct IQ4_XS {
       q[i + 16] = iq4_level(b.qs[16 * g + i] >> 4);
     }
   }
-  DSR1_QUANT_FN float scale(const Block& b, int g) {
-    int s = ((b.sl[g / 2] >> (4 * (g % 2))) & 15) | ((b.sh >> (2 * g)) & 3) << 4;
-    return f16_to_f32(b.d) * static_cast<float>(s - 32);
+  DSR1_QUANT_FN int int_scale(const Block& b, int g) {
+    return (((b.sl[g / 2] >> (4 * (g % 2))) & 15) | ((b.sh >> (2 * g)) & 3) << 4) - 32;
   }
+  DSR1_QUANT_FN float scale(const Block& b, int g) { return f16_to_f32(b.d) * static_cast<float>(int_scale(b, g)); }
 
   DSR1_QUANT_FN void decode(const Block* b, float* out) {
     for (int g = 0; g < 8; ++g) {

@@ -28,8 +28,10 @@ struct Matrix {
   const void* next = nullptr;
 };
 
-// How a weight type wants its activations. Quantized types: int8 in groups of 32. Float types: float.
-enum class ActFormat : uint8_t { kInt8, kFloat };
+// How a weight type wants its activations. Types in blocks of 32: int8 in groups of 32. Types in blocks of 256: int8 in
+// groups of 32 whose scales are powers of two below that of their 256. Float types: float.
+enum class ActFormat : uint8_t { kInt8, kInt8Blocks, kFloat };
+inline constexpr ActFormat kActFormats[] = {ActFormat::kInt8, ActFormat::kInt8Blocks, ActFormat::kFloat};
 
 // Keys of a segment of the attention sum. Segment s holds keys [s * kAttentionSegment, (s+1) * kAttentionSegment) of
 // the absolute position, so results do not depend on how the work is cut.

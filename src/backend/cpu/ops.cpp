@@ -66,13 +66,13 @@ class CpuOps final : public ops::Ops {
   Status plan() {
     const int64_t rows = std::max<int64_t>(limits_.max_rows, ops::kMlaBlock);
     acts_bytes_ = 0;
-    for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat})
+    for (ActFormat f : cpu::kActFormats)
       acts_bytes_ = std::max(acts_bytes_, aligned(static_cast<int64_t>(k_.activation_bytes(f, limits_.max_in, rows))));
     if (limits_.n_expert > 0) {
       active_.reserve(static_cast<size_t>(limits_.n_expert));
       const int64_t pairs = limits_.max_rows * limits_.n_expert_used, active = std::min(limits_.n_expert, pairs);
       const int64_t widest = std::max(limits_.n_embd, limits_.n_ff_exp);
-      for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat}) {
+      for (ActFormat f : cpu::kActFormats) {
         // Each expert's activations are padded to the kernels' column groups (at most 16).
         const auto all = static_cast<int64_t>(k_.activation_bytes(f, widest, pairs));
         const auto group = static_cast<int64_t>(k_.activation_bytes(f, widest, 16));
@@ -87,7 +87,7 @@ class CpuOps final : public ops::Ops {
       // linear_heads: one head's activations and the matmul scratch; transposed: one row, or one head's tile.
       const int64_t widest = std::max(d.kv_lora_rank, d.nope);
       int64_t head = 0;
-      for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat})
+      for (ActFormat f : cpu::kActFormats)
         head = std::max(head, aligned(static_cast<int64_t>(k_.activation_bytes(f, widest, rows))));
       head += thread_bytes_ + aligned(int64_t{d.kv_lora_rank} * d.nope * 4) + aligned(widest * 4);
       // mla_attention_expanded: partial sums of kAttentionTokens rows beside the attention scratch.
@@ -125,7 +125,7 @@ class CpuOps final : public ops::Ops {
   }
 
   void linear(Mat x, std::span<const Linear> jobs) override {
-    for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat}) {
+    for (ActFormat f : cpu::kActFormats) {
       int64_t n_parts = 0;
       for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(*j.weight, x.rows) : 0;
       if (n_parts == 0) continue;

@@ -20,6 +20,8 @@ namespace {
 // clang-format off
 #include DSR1_ISA_SIMD
 #include "backend/cpu/unpack-inl.h"
+#include "backend/cpu/columns-inl.h"
+#include "backend/cpu/matmul_block-inl.h"
 #include "backend/cpu/matmul_int8-inl.h"
 #include "backend/cpu/matmul_float-inl.h"
 #include "backend/cpu/rows-inl.h"
@@ -27,26 +29,39 @@ namespace {
 // clang-format on
 
 static ActFormat activation_format(uint32_t type) {
-  return type == quant::F32::kGgufId || type == quant::F16::kGgufId || type == quant::BF16::kGgufId ||
-                 type == quant::F8_E4M3::kGgufId
-             ? ActFormat::kFloat
-             : ActFormat::kInt8;
+  switch (type) {
+#define DSR1_FLOAT_TYPE(T) \
+  case quant::T::kGgufId: return ActFormat::kFloat;
+#define DSR1_QUANT_TYPE(T) \
+  case quant::T::kGgufId: return kInBlocks<quant::T> ? ActFormat::kInt8Blocks : ActFormat::kInt8;
+#include "dsr1/quant/all.inc"
+    default: return ActFormat::kInt8;
+  }
 }
 
 static size_t activation_bytes(ActFormat format, int64_t k, int64_t n) {
-  const int64_t row = format == ActFormat::kFloat ? 4 * k : 4 * kRecord * (k / 32);
+  const int64_t row = format == ActFormat::kFloat  ? 4 * k
+                      : format == ActFormat::kInt8 ? 4 * kRecord * (k / 32)
+                                                   : 4 * kBlockRecord * 8 * (k / 256);
   return static_cast<size_t>(round64(row * n));
 }
 
 static int64_t activation_units(ActFormat format, int64_t k, int64_t n) {
   if (format == ActFormat::kInt8) return ColumnGroups(n, kCols).count * (k / 32);
+  if (format == ActFormat::kInt8Blocks) return ColumnGroups(n, kBlockCols).count * (k / 256);
   return n <= kFewFloat ? n : ColumnGroups(n, kFloatCols).count * ((k + kSegment - 1) / kSegment);
 }
 
 static void prepare_activations(ActFormat format, const float* x, int64_t ldx, const int32_t* index, int64_t k,
                                 int64_t n, void* acts, int64_t unit_begin, int64_t unit_end) {
-  if (format == ActFormat::kInt8) prepare_int8(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
-  else prepare_float(x, ldx, index, k, n, static_cast<float*>(acts), unit_begin, unit_end);
+  switch (format) {
+    case ActFormat::kInt8:
+      return prepare_int8(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
+    case ActFormat::kInt8Blocks:
+      return prepare_blocks(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
+    case ActFormat::kFloat:
+      return prepare_float(x, ldx, index, k, n, static_cast<float*>(acts), unit_begin, unit_end);
+  }
 }
 
 static size_t matmul_scratch_bytes() {

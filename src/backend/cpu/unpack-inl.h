@@ -4,8 +4,10 @@
 //   kBatch      groups of 32 elements that share bytes and are unpacked together
 //   kU7         levels are 0..127 as stored (else level8, see the simd header)
 //   kShift      kU7 types of Form::kPlain: the stored level is the true one + (128 >> kShift)
-//   Head        of one block: what its groups share; scale<i>(), min<i>() make the factors of its groups (two a group
-//               for the halves forms) where they are used, so that few registers hold them
+//   Head        of one block: what its groups share; scale<i>(), min<i>() make the factors of its groups where they are
+//               used, so that few registers hold them. Of types in blocks of 256: scale_pair<i>() and min_pair<i>(), the
+//               integer scales and minima of two groups or of the halves of one, as words of 16 bits, and block_scale()
+//               and block_min(), the block's factors with the powers of two that docs/numerics.md gives them
 //   head(p, stride, h), levels<batch>(p, stride, h, ahead, out): out.put(i, j, v), lane r of v = elements 4j..4j+3 of
 //   group i of row r; every i and j once, in the order that needs the fewest registers
 
@@ -62,10 +64,11 @@ DSR1_INLINE I byte_of(I v) {  // byte i of each lane, unsigned
   else if constexpr (i == 0) return and_i(v, set_i(255));
   else return and_i(shr<8 * i>(v), set_i(255));
 }
-template <int i>
-DSR1_INLINE I signed_byte_of(I v) {
-  if constexpr (i == 3) return sra<24>(v);
-  else return sra<24>(shl<24 - 8 * i>(v));
+// Bytes 2 * half and 2 * half + 1 of each lane as words.
+template <int half>
+DSR1_INLINE I words_of(I v) {
+  constexpr int32_t kPlaces = half == 0 ? static_cast<int32_t>(0x80018000u) : static_cast<int32_t>(0x80038002u);
+  return lookup(v, or_i(row_place(), set_i(kPlaces)));  // places from 128 on give 0
 }
 DSR1_INLINE I low_nibbles(I v) { return and_i(v, byte_mask(15)); }
 DSR1_INLINE I high_nibbles(I v) { return and_i(shr<4>(v), byte_mask(15)); }
@@ -199,18 +202,6 @@ struct Source<quant::Q8_0> {
   }
 };
 
-template <class T, int kChunks, class Out>
-DSR1_INLINE void iq4_levels(const uint8_t* p, int64_t stride, Stream& ahead, Out& out) {
-  const I table = as_level8(table16(quant::kIq4Levels));
-  I raw[4];
-  load_part_of<T, kChunks>(p, stride, ahead, raw);
-  DSR1_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    out.put(0, i, lookup(table, low_nibbles(raw[i])));
-    out.put(0, 4 + i, lookup(table, high_nibbles(raw[i])));
-  }
-}
-
 template <>
 struct Source<quant::IQ4_NL> {
   static constexpr int kBatch = 1, kShift = 0;
@@ -219,22 +210,32 @@ struct Source<quant::IQ4_NL> {
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { Source<quant::Q4_0>::head(p, stride, h); }
   template <int, class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    iq4_levels<quant::IQ4_NL, 1>(p + 2, stride, ahead, out);
+    const I table = as_level8(table16(quant::kIq4Levels));
+    I raw[4];
+    load_part_of<quant::IQ4_NL, 1>(p + 2, stride, ahead, raw);
+    DSR1_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      out.put(0, i, lookup(table, low_nibbles(raw[i])));
+      out.put(0, 4 + i, lookup(table, high_nibbles(raw[i])));
+    }
   }
 };
 
 template <>
 struct Source<quant::IQ4_XS> {
-  static constexpr int kBatch = 1, kShift = 0;
+  static constexpr int kBatch = 2, kShift = 0;
   static constexpr bool kU7 = false;
   struct Head {
     F d;
     I sh, sl;  // the high two bits of the scales from bit 16 on; the low four
-    template <int g>
-    DSR1_MEMBER F scale() const {
-      const I lo = and_i(shr<4 * g>(sl), set_i(15)), hi = and_i(shr<12 + 2 * g>(sh), set_i(0x30));
-      return mul(d, to_float(sub_i(or_i(lo, hi), set_i(32))));
+    template <int p>
+    DSR1_MEMBER I scale_pair() const {
+      const I lo = shr<8 * p>(sl), hi = shr<16 + 4 * p>(sh);
+      const I first = or_i(and_i(lo, set_i(15)), shl<4>(and_i(hi, set_i(3))));
+      const I second = or_i(and_i(shl<12>(lo), set_i(0xf0000)), shl<18>(and_i(hi, set_i(12))));
+      return sub_w(or_i(first, second), set_i(0x00200020));
     }
+    DSR1_MEMBER F block_scale() const { return mul(d, set_f(16)); }
   };
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I c[4];
@@ -245,7 +246,15 @@ struct Source<quant::IQ4_XS> {
   }
   template <int batch, class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    iq4_levels<quant::IQ4_XS, 8>(p + 8 + 16 * batch, stride, ahead, out);
+    const I table = as_level8(table16(quant::kIq4Levels));
+    I raw[8];
+    load_two_parts_of<quant::IQ4_XS, 8>(p + 8 + 32 * batch, stride, ahead, raw);
+    DSR1_UNROLL
+    for (int g = 0; g < 2; ++g) DSR1_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      out.put(g, i, lookup(table, low_nibbles(raw[4 * g + i])));
+      out.put(g, 4 + i, lookup(table, high_nibbles(raw[4 * g + i])));
+    }
   }
 };
 
@@ -253,14 +262,16 @@ struct Source<quant::IQ4_XS> {
 struct HeadK {
   F d, dmin;
   I s[2], m[2];
-  template <int g>
-  DSR1_MEMBER F scale() const {
-    return mul(d, to_float(byte_of<g % 4>(s[g / 4])));
+  template <int p>
+  DSR1_MEMBER I scale_pair() const {
+    return words_of<p % 2>(s[p / 2]);
   }
-  template <int g>
-  DSR1_MEMBER F min() const {
-    return mul(dmin, to_float(byte_of<g % 4>(m[g / 4])));
+  template <int p>
+  DSR1_MEMBER I min_pair() const {
+    return words_of<p % 2>(m[p / 2]);
   }
+  DSR1_MEMBER F block_scale() const { return mul(d, set_f(4)); }
+  DSR1_MEMBER F block_min() const { return mul(dmin, set_f(0.125f)); }
 };
 DSR1_INLINE void k_head(const uint8_t* p, int64_t stride, HeadK& h) {
   I c[4];
@@ -323,10 +334,11 @@ struct Source<quant::Q6_K> {
   struct Head {
     F d;
     I sc[4];
-    template <int j>
-    DSR1_MEMBER F scale() const {
-      return mul(d, to_float(signed_byte_of<j % 4>(sc[j / 4])));
+    template <int g>
+    DSR1_MEMBER I scale_pair() const {
+      return sub_w(words_of<g % 2>(xor_i(sc[g / 2], byte_mask(-128))), set_i(0x00800080));
     }
+    DSR1_MEMBER F block_scale() const { return mul(d, set_f(4)); }
   };
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
     I tail[4];
@@ -362,14 +374,12 @@ struct Source<quant::Q2_K> {
   struct Head {
     F d, dmin;
     I sc[4];
-    template <int>
-    DSR1_MEMBER F scale() const {
-      return d;
+    template <int g>
+    DSR1_MEMBER I min_pair() const {
+      return words_of<g % 2>(high_nibbles(sc[g / 2]));
     }
-    template <int j>
-    DSR1_MEMBER F min() const {
-      return mul(dmin, to_float(shr<4>(byte_of<j % 4>(sc[j / 4]))));
-    }
+    DSR1_MEMBER F block_scale() const { return mul(d, set_f(0x1p-8f)); }
+    DSR1_MEMBER F block_min() const { return mul(dmin, set_f(0.125f)); }
     template <int j>
     DSR1_MEMBER I table() const {
       return mul_i(and_i(shr<8 * (j % 4)>(sc[j / 4]), set_i(15)), set_i(0x03020100));
@@ -407,10 +417,7 @@ struct Source<quant::Q3_K> {
     F d;
     I u[4];  // bytes S + 32, 0..63
     I hmask[8];
-    template <int>
-    DSR1_MEMBER F scale() const {
-      return d;
-    }
+    DSR1_MEMBER F block_scale() const { return mul(d, set_f(0x1p-8f)); }
     template <int j>
     DSR1_MEMBER I table() const {  // 4S 3S 2S S
       return sub_b(mul_i(byte_of<j % 4>(u[j / 4]), set_i(0x01020304)), set_i(0x20406080));

@@ -16,7 +16,13 @@ constexpr int64_t kGroup = quant::kGroup;
 struct ActGroup {
   int8_t q[32];
   float scale;
-  int32_t sum16[2];
+  int32_t sum;
+};
+
+struct ActBlock {
+  int8_t q[8][32];
+  int shift[8];  // a group's scale is 2^-shift of the block's
+  float scale;
 };
 
 float fma(float a, float b, float c) { return std::fma(a, b, c); }
@@ -58,34 +64,63 @@ ActFormat activation_format(uint32_t type) {
     case quant::F16::kGgufId:
     case quant::BF16::kGgufId:
     case quant::F8_E4M3::kGgufId: return ActFormat::kFloat;
+    case quant::Q2_K::kGgufId:
+    case quant::Q3_K::kGgufId:
+    case quant::Q4_K::kGgufId:
+    case quant::Q5_K::kGgufId:
+    case quant::Q6_K::kGgufId:
+    case quant::IQ4_XS::kGgufId: return ActFormat::kInt8Blocks;
     default: return ActFormat::kInt8;
   }
 }
 
 size_t activation_bytes(ActFormat format, int64_t k, int64_t n) {
-  const size_t row =
-      format == ActFormat::kFloat ? 4 * static_cast<size_t>(k) : sizeof(ActGroup) * static_cast<size_t>(k / kGroup);
+  const auto width = static_cast<size_t>(k);
+  const size_t row = format == ActFormat::kFloat  ? 4 * width
+                     : format == ActFormat::kInt8 ? sizeof(ActGroup) * (width / 32)
+                                                  : sizeof(ActBlock) * (width / 256);
   return (row * static_cast<size_t>(n) + 63) / 64 * 64;
 }
 
 int64_t activation_units(ActFormat, int64_t, int64_t n) { return n; }
 
-void quantize_group(const float* x, ActGroup& a) {
-  uint32_t top = 0;  // largest magnitude as bits, so that a NaN counts as larger than infinity
-  for (int i = 0; i < 32; ++i) {
+// The largest magnitude as bits, so that a NaN counts as larger than infinity.
+uint32_t peak(const float* x, int n) {
+  uint32_t top = 0;
+  for (int i = 0; i < n; ++i) {
     const uint32_t bits = __builtin_bit_cast(uint32_t, x[i]) & 0x7fffffffu;
-    if (bits > top) top = bits;
+    top = bits > top ? bits : top;
   }
+  return top;
+}
+
+int8_t rounded(float v) { return static_cast<int8_t>((v + 12582912.0f) - 12582912.0f); }
+
+void quantize_block(const float* x, ActBlock& a) {
+  const uint32_t top = peak(x, 256);
+  const float amax = __builtin_bit_cast(float, top);
+  const bool finite = top < 0x7f800000u, usable = finite && amax >= 0x1p-100f;
+  a.scale = usable ? amax / 127.0f : finite ? 0.0f : amax;
+  for (int g = 0; g < 8; ++g) {
+    a.shift[g] = 0;
+    const float own = usable ? __builtin_bit_cast(float, peak(x + 32 * g, 32)) : amax;
+    while (a.shift[g] < 8 && static_cast<double>(own) * std::ldexp(1.0, a.shift[g] + 1) <= static_cast<double>(amax))
+      ++a.shift[g];
+    const float inverse = usable ? std::ldexp(127.0f / amax, a.shift[g]) : 0.0f;
+    for (int i = 0; i < 32; ++i) a.q[g][i] = usable ? rounded(x[32 * g + i] * inverse) : int8_t{0};
+  }
+}
+
+void quantize_group(const float* x, ActGroup& a) {
+  const uint32_t top = peak(x, 32);
   const float amax = __builtin_bit_cast(float, top);
   const bool usable = amax >= 0x1p-100f && top < 0x7f800000u;
   a.scale = usable ? amax / 127.0f : top < 0x7f800000u ? 0.0f : amax;
   const float inverse = usable ? 127.0f / amax : 0.0f;
   for (int i = 0; i < 32; ++i)
-    a.q[i] = usable ? static_cast<int8_t>((x[i] * inverse + 12582912.0f) - 12582912.0f) : static_cast<int8_t>(0);
-  for (int h = 0; h < 2; ++h) {
-    a.sum16[h] = 0;
-    for (int i = 0; i < 16; ++i) a.sum16[h] += a.q[16 * h + i];
-  }
+    a.q[i] = usable ? rounded(x[i] * inverse) : int8_t{0};
+  a.sum = 0;
+  for (int8_t q : a.q) a.sum += q;
 }
 
 void prepare_activations(ActFormat format, const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t /*n*/,
@@ -94,6 +129,11 @@ void prepare_activations(ActFormat format, const float* x, int64_t ldx, const in
     const float* row = x + (index ? index[i] : i) * ldx;
     if (format == ActFormat::kFloat) {
       std::memcpy(static_cast<float*>(acts) + i * k, row, static_cast<size_t>(k) * 4);
+      continue;
+    }
+    if (format == ActFormat::kInt8Blocks) {
+      ActBlock* out = static_cast<ActBlock*>(acts) + i * (k / 256);
+      for (int64_t b = 0; b < k / 256; ++b) quantize_block(row + 256 * b, out[b]);
       continue;
     }
     ActGroup* out = static_cast<ActGroup*>(acts) + i * (k / kGroup);
@@ -112,23 +152,98 @@ float dot_int8(const void* weight_row, const ActGroup* a, int64_t k) {
     const int g = static_cast<int>(b % (T::kElements / kGroup));
     int16_t level[32];
     T::levels(block, g, level);
-    int32_t dot[2] = {0, 0};
-    for (int i = 0; i < 32; ++i) dot[i / 16] += level[i] * a->q[i];
-    if constexpr (T::kForm == Form::kHalves) {
-      float s =
-          fma(static_cast<float>(dot[1]), T::scale(block, g, 1), static_cast<float>(dot[0]) * T::scale(block, g, 0));
-      acc = fma(s, a->scale, acc);
-    } else {
-      acc = fma(static_cast<float>(dot[0] + dot[1]), T::scale(block, g) * a->scale, acc);
-    }
-    if constexpr (T::kForm == Form::kMin)
-      acc = fma(T::min(block, g), a->scale * static_cast<float>(a->sum16[0] + a->sum16[1]), acc);
-    if constexpr (T::kForm == Form::kHalvesMin) {
-      acc = fma(T::min(block, g, 0), a->scale * static_cast<float>(a->sum16[0]), acc);
-      acc = fma(T::min(block, g, 1), a->scale * static_cast<float>(a->sum16[1]), acc);
-    }
+    int32_t dot = 0;
+    for (int i = 0; i < 32; ++i) dot += level[i] * a->q[i];
+    acc = fma(static_cast<float>(dot), T::scale(block, g) * a->scale, acc);
+    if constexpr (T::kForm == Form::kMin) acc = fma(T::min(block, g), a->scale * static_cast<float>(a->sum), acc);
   }
   return acc;
+}
+
+// The integers of the types in blocks of 256. kHalves: of 16 elements, else of 32. Scales that are in the levels
+// already count as 1. kBits: what a dot loses before it meets its scale.
+template <class T>
+struct Factors;
+template <class T>
+struct FactorsK {
+  static constexpr bool kHalves = false, kInLevels = false;
+  static constexpr int kBits = 2;
+  static int scale(const typename T::Block& b, int g, int) { return quant::k_scale(b.sc, g); }
+  static int min(const typename T::Block& b, int g, int) { return quant::k_min(b.sc, g); }
+};
+template <>
+struct Factors<quant::Q4_K> : FactorsK<quant::Q4_K> {};
+template <>
+struct Factors<quant::Q5_K> : FactorsK<quant::Q5_K> {};
+template <>
+struct Factors<quant::Q6_K> {
+  static constexpr bool kHalves = true, kInLevels = false;
+  static constexpr int kBits = 2;
+  static int scale(const quant::Q6_K::Block& b, int g, int half) { return b.sc[2 * g + half]; }
+};
+template <>
+struct Factors<quant::IQ4_XS> {
+  static constexpr bool kHalves = false, kInLevels = false;
+  static constexpr int kBits = 4;
+  static int scale(const quant::IQ4_XS::Block& b, int g, int) { return quant::IQ4_XS::int_scale(b, g); }
+};
+template <>
+struct Factors<quant::Q2_K> {
+  static constexpr bool kHalves = true, kInLevels = true;
+  static constexpr int kBits = 0;
+  static int min(const quant::Q2_K::Block& b, int g, int half) { return b.sc[2 * g + half] >> 4; }
+};
+template <>
+struct Factors<quant::Q3_K> {
+  static constexpr bool kHalves = false, kInLevels = true;
+  static constexpr int kBits = 0;
+};
+
+template <class T>
+float dot_blocks(const void* weight_row, const ActBlock* a, int64_t k) {
+  using Int = Factors<T>;
+  const auto* w = static_cast<const typename T::Block*>(weight_row);
+  constexpr int n_parts = Int::kHalves ? 2 : 1;
+  constexpr bool has_min = T::kForm == Form::kMin || T::kForm == Form::kHalvesMin;
+  float acc = 0;
+  for (int64_t b = 0; b < k / 256; ++b) {
+    int32_t dots = 0, minima = 0;
+    for (int g = 0; g < 8; ++g) {
+      int16_t level[32];
+      T::levels(w[b], g, level);
+      const int s = a[b].shift[g];
+      for (int part = 0; part < n_parts; ++part) {
+        int32_t dot = 0, sum = 0;
+        for (int i = 32 / n_parts * part; i < 32 / n_parts * (part + 1); ++i) {
+          dot += level[i] * a[b].q[g][i];
+          sum += a[b].q[g][i];
+        }
+        if constexpr (Int::kInLevels) {
+          dots += dot * (256 >> s);
+        } else {
+          const int bits = Int::kBits + s;
+          dots += Int::scale(w[b], g, part) * ((dot + (1 << (bits - 1))) >> bits);
+        }
+        if constexpr (has_min)
+          minima += Int::min(w[b], g, part) *
+                    static_cast<int32_t>(std::nearbyint(std::ldexp(static_cast<float>(sum), 3 - s)));
+      }
+    }
+    const float unit = Int::kInLevels ? 1.0f / 256 : static_cast<float>(1 << Int::kBits);
+    float value = static_cast<float>(dots) * (f16_to_f32(w[b].d) * unit);
+    if constexpr (has_min)
+      value = fma(static_cast<float>(dots), f16_to_f32(w[b].d) * unit,
+                  static_cast<float>(minima) * (-f16_to_f32(w[b].dmin) * 0.125f));
+    acc = fma(value, a[b].scale, acc);
+  }
+  return acc;
+}
+
+template <class T>
+float dot_quantized(const void* weight_row, const void* acts, int64_t column, int64_t k) {
+  if constexpr (T::kElements == 256)
+    return dot_blocks<T>(weight_row, static_cast<const ActBlock*>(acts) + column * (k / 256), k);
+  else return dot_int8<T>(weight_row, static_cast<const ActGroup*>(acts) + column * (k / kGroup), k);
 }
 
 // Element k of a float row; F8 takes its block's multiplier.
@@ -161,16 +276,15 @@ void matmul(const Matrix& w, int64_t row_begin, int64_t row_end, const void* act
     const char* row = static_cast<const char*>(w.data) + r * w.row_bytes;
     for (int64_t c = 0; c < n; ++c) {
       const float* xf = static_cast<const float*>(acts) + c * w.cols;
-      const ActGroup* xq = static_cast<const ActGroup*>(acts) + c * (w.cols / kGroup);
       float& out = y[c * ldy + r];
       switch (w.type) {
 #define DSR1_FLOAT_TYPE(T)                                       \
   case quant::T::kGgufId:                                        \
     out = dot_float<quant::T>(row, scale_row(w, r), xf, w.cols); \
     break;
-#define DSR1_QUANT_TYPE(T)                     \
-  case quant::T::kGgufId:                      \
-    out = dot_int8<quant::T>(row, xq, w.cols); \
+#define DSR1_QUANT_TYPE(T)                               \
+  case quant::T::kGgufId:                                \
+    out = dot_quantized<quant::T>(row, acts, c, w.cols); \
     break;
 #include "dsr1/quant/all.inc"
         default: break;

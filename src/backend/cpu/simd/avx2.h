@@ -63,6 +63,10 @@ template <int n>
 DSR1_INLINE I sra(I v) {
   return _mm256_srai_epi32(v, n);
 }
+DSR1_INLINE I shift_left(I v, I count) { return _mm256_sllv_epi32(v, count); }
+DSR1_INLINE I shift_right(I v, I count) { return _mm256_srav_epi32(v, count); }
+DSR1_INLINE I sub_w(I a, I b) { return _mm256_sub_epi16(a, b); }
+DSR1_INLINE I low_and_high(I lo, I hi) { return _mm256_blend_epi16(lo, hi, 0xaa); }
 DSR1_INLINE I lookup(I table, I index) { return _mm256_shuffle_epi8(table, index); }
 DSR1_INLINE I table16(const void* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
@@ -149,6 +153,7 @@ constexpr bool kLevel8Offset = true;
 DSR1_INLINE I as_level8(I v) { return _mm256_xor_si256(v, _mm256_set1_epi8(static_cast<char>(0x80))); }
 DSR1_INLINE I dot_u7(I acc, I w, I a) { return _mm256_dpbusd_avx_epi32(acc, w, a); }
 DSR1_INLINE I dot_level8(I acc, I w, I a) { return _mm256_dpbusd_avx_epi32(acc, w, a); }
+DSR1_INLINE I dot_words(I acc, I a, I b) { return _mm256_dpwssd_avx_epi32(acc, a, b); }
 #else
 constexpr bool kLevel8Offset = false;
 DSR1_INLINE I as_level8(I v) { return v; }
@@ -156,4 +161,5 @@ DSR1_INLINE I dot_u7(I acc, I w, I a) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), _mm256_set1_epi16(1)));
 }
 DSR1_INLINE I dot_level8(I acc, I w, I a) { return dot_u7(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w)); }
+DSR1_INLINE I dot_words(I acc, I a, I b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
 #endif

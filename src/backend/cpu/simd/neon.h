@@ -71,6 +71,12 @@ DSR1_INLINE I shr(I v) {
   if constexpr (n == 0) return v;
   else return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(v), n));
 }
+DSR1_INLINE I shift_left(I v, I count) { return vshlq_s32(v, count); }
+DSR1_INLINE I shift_right(I v, I count) { return vshlq_s32(v, vnegq_s32(count)); }
+DSR1_INLINE I sub_w(I a, I b) {
+  return vreinterpretq_s32_s16(vsubq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
+}
+DSR1_INLINE I low_and_high(I lo, I hi) { return vbslq_s32(vdupq_n_u32(0xffff0000u), hi, lo); }
 DSR1_INLINE I lookup(I table, I index) { return from_u8(vqtbl1q_u8(u8(table), u8(index))); }
 DSR1_INLINE I table16(const void* p) { return load_i(p); }
 DSR1_INLINE I sub_where(I v, I bits_, I mask, I amount) {
@@ -151,3 +157,7 @@ DSR1_INLINE I dot_level8(I acc, I w, I a) {
 }
 #endif
 DSR1_INLINE I dot_u7(I acc, I w, I a) { return dot_level8(acc, w, a); }
+DSR1_INLINE I dot_words(I acc, I a, I b) {
+  const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+  return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}

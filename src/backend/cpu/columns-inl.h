@@ -1,0 +1,109 @@
+// What the matrix kernels of quantized types share: columns in groups, tiles of rows, dot products of a group.
+
+struct ColumnGroups {
+  int64_t count, base, larger;  // the first `larger` groups have base + 1 columns
+  ColumnGroups(int64_t n, int64_t widest) : count((n + widest - 1) / widest), base(n / count), larger(n % count) {}
+  int64_t begin(int64_t g) const { return g * base + (g < larger ? g : larger); }
+  int64_t width(int64_t g) const { return base + (g < larger ? 1 : 0); }
+};
+
+struct RowTile {  // kLanes rows beginning at base, of which lanes [first, last) are wanted
+  int64_t base;
+  int first, last;
+  const uint8_t* data;
+  Stream stream;
+  RowTile(const Matrix& w, int64_t r, int64_t row_end)
+      : base(r + kLanes <= w.rows ? r : w.rows - kLanes),
+        first(static_cast<int>(r - base)),
+        last(static_cast<int>(row_end - base < kLanes ? row_end - base : kLanes)),
+        data(static_cast<const uint8_t*>(w.data) + base * w.row_bytes),
+        stream(r + kLanes < row_end ? data + kLanes * w.row_bytes
+               : w.next != nullptr  ? static_cast<const uint8_t*>(w.next)
+                                    : data,
+               kLanes * w.row_bytes) {}
+};
+
+DSR1_INLINE I broadcast_i(const int32_t* p) { return set_i(*p); }
+DSR1_INLINE F broadcast_f(const int32_t* p) { return set_f(__builtin_bit_cast(float, *p)); }
+
+template <bool kU7>
+DSR1_INLINE I dot(I acc, I w, I a) {
+  if constexpr (kU7) return dot_u7(acc, w, a);
+  else return dot_level8(acc, w, a);
+}
+
+// The largest magnitudes of 32 elements of each of n <= kLanes columns, as bits: lane c is column c; others are 0.
+DSR1_INLINE I peaks_of(const float* const* x, int n, int64_t offset) {
+  constexpr int kVectors = 32 / kLanes;
+  alignas(64) int32_t peaks[kLanes * kLanes] = {};
+  const I magnitude = set_i(0x7fffffff);
+  for (int c = 0; c < n; ++c) {
+    I top = and_i(bits(load_f(x[c] + offset)), magnitude);
+    DSR1_UNROLL
+    for (int i = 1; i < kVectors; ++i) top = max_i(top, and_i(bits(load_f(x[c] + offset + i * kLanes)), magnitude));
+    store_i(peaks + c * kLanes, top);
+  }
+  I top = zero_i();
+  DSR1_UNROLL
+  for (int i = 0; i < kLanes / 4; ++i) {
+    I part[4];
+    load_chunk(reinterpret_cast<const uint8_t*>(peaks) + 16 * i, 4 * kLanes, part);
+    top = max_i(top, max_i(max_i(part[0], part[1]), max_i(part[2], part[3])));
+  }
+  return top;
+}
+
+// 32 elements of each of n columns, rounded after multiplication with the column's factor: rows 0..7 of a record, and
+// the sums of both halves.
+DSR1_INLINE void put_levels(const float* const* x, int n, int64_t offset, const float* factor, int32_t* record,
+                            int64_t width, I* sum) {
+  constexpr int kVectors = 32 / kLanes;
+  alignas(64) int8_t levels[kLanes * 32] = {};
+  for (int c = 0; c < n; ++c) {
+    const F f = set_f(factor[c]);
+    DSR1_UNROLL
+    for (int i = 0; i < kVectors; ++i)
+      store_s8(levels + 32 * c + i * kLanes, to_int(mul(load_f(x[c] + offset + i * kLanes), f)));
+  }
+  const I ones = byte_mask(1);
+  DSR1_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    I q[4];
+    load_chunk(reinterpret_cast<const uint8_t*>(levels) + 16 * h, 32, q);
+    sum[h] = zero_i();
+    DSR1_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      sum[h] = dot_u7(sum[h], ones, q[i]);
+      store_lanes(reinterpret_cast<float*>(record + (4 * h + i) * width), from_bits(q[i]), 0, n);
+    }
+  }
+}
+
+// The same for one column; x * inverse is at most 127 in magnitude.
+DSR1_INLINE void put_levels_of(const float* x, float inverse, int32_t* record, int64_t width, int32_t* sum) {
+  constexpr int kVectors = 32 / kLanes;
+  alignas(64) int32_t q[8];
+  const F factor = set_f(inverse);
+  DSR1_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    I total = zero_i();
+    DSR1_UNROLL
+    for (int i = h * kVectors / 2; i < (h + 1) * kVectors / 2; ++i) {
+      const I level = to_int(mul(load_f(x + i * kLanes), factor));
+      total = add_i(total, level);
+      store_s8(reinterpret_cast<int8_t*>(q) + i * kLanes, level);
+    }
+    sum[h] = reduce_add(total);
+  }
+  DSR1_UNROLL
+  for (int i = 0; i < 8; ++i) record[i * width] = q[i];
+}
+
+// The largest magnitude of 32 elements, as bits: a NaN counts as larger than infinity.
+DSR1_INLINE int32_t peak_of(const float* x) {
+  const I magnitude = set_i(0x7fffffff);
+  I top = zero_i();
+  DSR1_UNROLL
+  for (int i = 0; i < 32 / kLanes; ++i) top = max_i(top, and_i(bits(load_f(x + i * kLanes)), magnitude));
+  return reduce_max(top);
+}

@@ -1,0 +1,408 @@
+// Weights in blocks of 256 (the K types, IQ4_XS) times int8 activations in blocks of 256: integers over a block, one
+// float step a block (docs/numerics.md). Multiplications other than the dot products of bytes are what bounds these
+// kernels (docs/cpu-performance.md section 8): a block of 16 rows and one column takes 64 of those and 2 to 12 others.
+//
+// Activations, kInt8Blocks: columns in groups of at most kBlockCols, of nearly equal width; a group of width c holds,
+// for each 32 elements, a record of kBlockRecord rows of c dwords. s is the group's shift: its scale is 2^-s of the
+// block's.
+
+constexpr int kBlockCols = kLanes == 16 ? 8 : kCols;
+enum BlockRow {
+  kRight = 8,        // 2 + s (rows 0 to 7: int8 x 4)
+  kLeft = 9,         // 14 - s
+  kFold = 10,        // 8 - s
+  kHalfStep = 11,    // 2^(1 + s)
+  kOffset128 = 12,   // -128 * sum
+  kOffset32 = 13,    // -32 * sum + 2^(1 + s) of each half
+  kHalfSums = 15,    // sums of both halves times 2^(3 - s), rounded, 16 bits each
+  kGroupSums = 16,   // group 2i: the same of groups 2i and 2i + 1
+  kBlockScale = 16,  // group 1: the block's scale
+  kBlockRecord = 17
+};
+constexpr int kFinest = 8;  // the largest s: levels finer than 1/256 of the block's serve nobody
+
+template <class T>
+constexpr bool kInBlocks = T::kElements == 256;
+
+// How the scales of a block's groups enter.
+enum class BlockForm {
+  kFolded,  // in the levels: Q2_K, Q3_K
+  kPairs,   // one a group, those of two groups in a dword
+  kHalves,  // two a group, in a dword: Q6_K
+};
+template <class T>
+constexpr BlockForm kBlockForm = T::kForm == quant::Form::kHalves ? BlockForm::kHalves
+                                 : T::kGgufId == quant::Q2_K::kGgufId || T::kGgufId == quant::Q3_K::kGgufId
+                                     ? BlockForm::kFolded
+                                     : BlockForm::kPairs;
+// Scales and minima of a block, in dwords.
+template <class T>
+constexpr int kScalePairs = kBlockForm<T> == BlockForm::kHalves  ? 8
+                            : kBlockForm<T> == BlockForm::kPairs ? 4
+                                                                 : 0;
+template <class T>
+constexpr int kMinPairs = T::kForm == quant::Form::kMin ? 4 : T::kForm == quant::Form::kHalvesMin ? 8 : 0;
+// Bits that the dots of IQ4_XS lose beyond the two of the others: its levels are those of a byte.
+template <class T>
+constexpr int kMoreBits = T::kGgufId == quant::IQ4_XS::kGgufId ? 2 : 0;
+
+// ---- activations ----
+
+static void quantize_block(const float* x, int32_t* record, int64_t width) {
+  int32_t top[8], peak = 0;
+  for (int g = 0; g < 8; ++g) {
+    top[g] = peak_of(x + 32 * g);
+    peak = top[g] > peak ? top[g] : peak;
+  }
+  const float amax = __builtin_bit_cast(float, peak);
+  const bool finite = peak < 0x7f800000, usable = finite && amax >= 0x1p-100f;
+  const float scale = usable ? amax / 127.0f : finite ? 0.0f : amax;
+  const auto put_word = [](int32_t lo, int32_t hi) {
+    return static_cast<int32_t>((static_cast<uint32_t>(lo) & 0xffffu) | static_cast<uint32_t>(hi) << 16);
+  };
+  const auto power = [](int32_t e) { return __builtin_bit_cast(float, (127 + e) << 23); };
+  // Nearest even, as to_int rounds.
+  const auto scaled = [&](int32_t sum, int32_t s) {
+    return static_cast<int32_t>((static_cast<float>(sum) * power(3 - s) + 0x1.8p23f) - 0x1.8p23f);
+  };
+  int32_t before = 0;
+  for (int g = 0; g < 8; ++g) {
+    int32_t* r = record + kBlockRecord * width * g;
+    int32_t s = 0, sum[2] = {0, 0};
+    if (usable) {
+      s = (peak - top[g]) >> 23;
+      if (s > kFinest) s = kFinest;
+      put_levels_of(x + 32 * g, 127.0f / amax * power(s), r, width, sum);
+    } else {
+      for (int i = 0; i < 8; ++i) r[i * width] = 0;
+    }
+    r[kRight * width] = 2 + s;
+    r[kLeft * width] = 14 - s;
+    r[kFold * width] = 8 - s;
+    r[kHalfStep * width] = 2 << s;
+    r[kOffset128 * width] = -128 * (sum[0] + sum[1]);
+    for (int h = 0; h < 2; ++h) r[(kOffset32 + h) * width] = -32 * sum[h] + (2 << s);
+    r[kHalfSums * width] = put_word(scaled(sum[0], s), scaled(sum[1], s));
+    const int32_t both = scaled(sum[0] + sum[1], s);
+    if (g % 2 == 0) before = both;
+    else record[(kBlockRecord * (g - 1) + kGroupSums) * width] = put_word(before, both);
+  }
+  record[(kBlockRecord + kBlockScale) * width] = __builtin_bit_cast(int32_t, scale);
+}
+
+// The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
+// and nothing is done, where a value is not finite.
+static bool quantize_block_columns(const float* const* x, int n, int32_t* record, int64_t width) {
+  I top[8], peak = zero_i();
+  DSR1_UNROLL
+  for (int g = 0; g < 8; ++g) {
+    top[g] = peaks_of(x, n, 32 * g);
+    peak = max_i(peak, top[g]);
+  }
+  if (reduce_max(peak) >= 0x7f800000) return false;
+  // Not below 2^-100, for all that is larger than the float before it.
+  const F amax = from_bits(peak), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
+  const F scale = select_gt(amax, limit, div(amax, steps), zero_f());
+  const F inverse = select_gt(amax, limit, div(steps, amax), zero_f());
+  const auto put = [&](int g, int row, I v) {
+    store_lanes(reinterpret_cast<float*>(record + (kBlockRecord * g + row) * width), from_bits(v), 0, n);
+  };
+  const auto pair = [](I lo, I hi) { return or_i(and_i(lo, set_i(0xffff)), shl<16>(hi)); };
+  I before = zero_i();
+  DSR1_UNROLL
+  for (int g = 0; g < 8; ++g) {
+    const I s = to_int(min(to_float(shr<23>(sub_i(peak, top[g]))), set_f(kFinest)));
+    alignas(64) float factor[kLanes];
+    store_f(factor, mul(inverse, from_bits(shl<23>(add_i(s, set_i(127))))));
+    I sum[2];
+    put_levels(x, n, 32 * g, factor, record + kBlockRecord * g * width, width, sum);
+    const I both = add_i(sum[0], sum[1]), half_step = shift_left(set_i(2), s);
+    const F unit = from_bits(shl<23>(sub_i(set_i(130), s)));
+    const auto scaled = [&](I v) { return to_int(mul(to_float(v), unit)); };
+    put(g, kRight, add_i(s, set_i(2)));
+    put(g, kLeft, sub_i(set_i(14), s));
+    put(g, kFold, sub_i(set_i(8), s));
+    put(g, kHalfStep, half_step);
+    put(g, kOffset128, sub_i(zero_i(), shl<7>(both)));
+    DSR1_UNROLL
+    for (int h = 0; h < 2; ++h) put(g, kOffset32 + h, sub_i(half_step, shl<5>(sum[h])));
+    put(g, kHalfSums, pair(scaled(sum[0]), scaled(sum[1])));
+    if (g % 2 == 0) before = scaled(both);
+    else put(g - 1, kGroupSums, pair(before, scaled(both)));
+  }
+  put(1, kBlockScale, bits(scale));
+  return true;
+}
+
+static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n, int32_t* acts,
+                           int64_t unit_begin, int64_t unit_end) {
+  constexpr int64_t kAlone = 4;  // columns not worth turning round
+  const int64_t blocks = k / 256;
+  const ColumnGroups groups(n, kBlockCols);
+  for (int64_t u = unit_begin; u < unit_end; ++u) {
+    const int64_t g = u / blocks, b = u % blocks, width = groups.width(g), first = groups.begin(g);
+    int32_t* record = acts + 8 * kBlockRecord * (first * blocks + b * width);
+    const float* rows[kBlockCols];
+    for (int64_t c = 0; c < width; ++c) rows[c] = x + (index ? index[first + c] : first + c) * ldx + 256 * b;
+    for (int64_t c = 0; c < width; c += kLanes) {
+      const int64_t some = width - c < kLanes ? width - c : kLanes;
+      if (some >= kAlone && quantize_block_columns(rows + c, static_cast<int>(some), record + c, width)) continue;
+      for (int64_t i = c; i < c + some; ++i) quantize_block(rows[i], record + i, width);
+    }
+  }
+}
+
+// ---- sums of a group and of a block ----
+
+// Where the dot of a group, or of its half, starts: the half of what it is rounded to, less what the stored levels are
+// too large.
+template <class T>
+DSR1_INLINE I block_start(const int32_t* record, int64_t width, int half) {
+  if constexpr (kBlockForm<T> == BlockForm::kHalves) return broadcast_i(record + (kOffset32 + half) * width);
+  const I rounding = kBlockForm<T> == BlockForm::kFolded ? zero_i()
+                                                         : shl<kMoreBits<T>>(broadcast_i(record + kHalfStep * width));
+  if constexpr (Source<T>::kU7 || !kLevel8Offset) return rounding;
+  else if constexpr (kBlockForm<T> == BlockForm::kFolded) return broadcast_i(record + kOffset128 * width);
+  else return add_i(rounding, broadcast_i(record + kOffset128 * width));
+}
+
+// Two dots, rounded to their scale, as 16 bits each. The second may be of the next group.
+template <class T>
+DSR1_INLINE I pair_of(I dot0, I dot1, const int32_t* record0, const int32_t* record1, int64_t width) {
+  return low_and_high(shift_right(sra<kMoreBits<T>>(dot0), broadcast_i(record0 + kRight * width)),
+                      shift_left(sra<kMoreBits<T>>(dot1), broadcast_i(record1 + kLeft * width)));
+}
+
+// What a block adds to its chain, before the activations' scale.
+template <class T>
+DSR1_INLINE F block_value(I sum, [[maybe_unused]] I minima, F d, [[maybe_unused]] F m) {
+  if constexpr (kMinPairs<T> > 0) return fma(to_float(sum), d, mul(to_float(minima), m));
+  else return mul(to_float(sum), d);
+}
+
+// The row of a record that meets minima pair p.
+template <class T>
+DSR1_INLINE const int32_t* min_sums(const int32_t* record, int64_t width, int p) {
+  return kMinPairs<T> == 8 ? record + (kBlockRecord * p + kHalfSums) * width
+                           : record + (kBlockRecord * 2 * p + kGroupSums) * width;
+}
+
+template <class T>
+DSR1_INLINE F min_factor([[maybe_unused]] const typename Source<T>::Head& h) {
+  if constexpr (kMinPairs<T> > 0) return h.block_min();
+  else return zero_f();
+}
+
+// ---- few columns: weights straight from the file's blocks ----
+
+template <class T, int kN>
+struct BlockDots {
+  static constexpr int kBatch = Source<T>::kBatch, kS = kBlockForm<T> == BlockForm::kHalves ? 2 : 1;
+  const int32_t* record;
+  I sum[kBatch][kS][kN];
+  DSR1_MEMBER void begin(const int32_t* r) {
+    record = r;
+    DSR1_UNROLL
+    for (int i = 0; i < kBatch; ++i) DSR1_UNROLL
+    for (int s = 0; s < kS; ++s) DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) sum[i][s][c] = block_start<T>(record + kBlockRecord * kN * i + c, kN, s);
+  }
+  DSR1_MEMBER void put(int i, int j, I w) {
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      I& s = sum[i][kS == 2 ? j / 4 : 0][c];
+      s = dot<Source<T>::kU7>(s, w, broadcast_i(record + (kBlockRecord * i + j) * kN + c));
+    }
+  }
+};
+
+// Group i of a batch, or the pair that begins with it, enters the block's sum.
+template <class T, int kN, int batch, int i = 0>
+DSR1_INLINE void add_to_block(const typename Source<T>::Head& h, const BlockDots<T, kN>& dots, I* sum) {
+  constexpr int kBatch = Source<T>::kBatch, g = kBatch * batch + i;
+  constexpr int kStep = kBlockForm<T> == BlockForm::kPairs ? 2 : 1;
+  const int32_t* record = dots.record + kBlockRecord * kN * i;
+  if constexpr (kBlockForm<T> == BlockForm::kFolded) {
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      sum[c] = add_i(sum[c], shift_left(dots.sum[i][0][c], broadcast_i(record + kFold * kN + c)));
+  } else {
+    const I scales = h.template scale_pair<g / kStep>();
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) {
+      constexpr bool kHalves = kStep == 1;
+      const I pair = pair_of<T>(dots.sum[i][0][c], dots.sum[kHalves ? i : i + 1][kHalves ? 1 : 0][c], record + c,
+                                record + (kHalves ? 0 : kBlockRecord * kN) + c, kN);
+      sum[c] = dot_words(sum[c], pair, scales);
+    }
+  }
+  if constexpr (i + kStep < kBatch) add_to_block<T, kN, batch, i + kStep>(h, dots, sum);
+}
+
+template <class T, int kN, int p = 0>
+DSR1_INLINE void add_minima_of_block(const typename Source<T>::Head& h, const int32_t* record, I* minima) {
+  if constexpr (p < kMinPairs<T>) {
+    const I m = h.template min_pair<p>();
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) minima[c] = dot_words(minima[c], m, broadcast_i(min_sums<T>(record + c, kN, p)));
+    add_minima_of_block<T, kN, p + 1>(h, record, minima);
+  }
+}
+
+template <class T, int kN, int batch = 0>
+DSR1_INLINE void block_sums(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, const int32_t* record,
+                            Stream& stream, I* sum) {
+  constexpr int kBatch = Source<T>::kBatch;
+  BlockDots<T, kN> dots;
+  dots.begin(record + kBlockRecord * kN * kBatch * batch);
+  Source<T>::template levels<batch>(p, stride, h, stream, dots);
+  add_to_block<T, kN, batch>(h, dots, sum);
+  if constexpr (kBatch * (batch + 1) < 8) block_sums<T, kN, batch + 1>(p, stride, h, record, stream, sum);
+}
+
+template <class T, int kN>
+static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, const int32_t* record, Stream stream,
+                           float* y, int64_t ldy) {
+  const uint8_t* p = t.data;
+  F acc[kN];
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) acc[c] = zero_f();
+  for (int64_t b = 0; b < blocks; ++b) {
+    typename Source<T>::Head h;
+    I sum[kN], minima[kN];
+    fetch_next_block<T>(p, stride);
+    Source<T>::head(p, stride, h);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) sum[c] = minima[c] = zero_i();
+    add_minima_of_block<T, kN>(h, record, minima);
+    block_sums<T, kN>(p, stride, h, record, stream, sum);
+    const F d = h.block_scale(), m = min_factor<T>(h);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      acc[c] = fma(block_value<T>(sum[c], minima[c], d, m), broadcast_f(record + (kBlockRecord + kBlockScale) * kN + c),
+                   acc[c]);
+    p += sizeof(typename T::Block);
+    record += 8 * kBlockRecord * kN;
+  }
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) store_lanes(y + c * ldy + t.base, acc[c], t.first, t.last);
+}
+
+// ---- many columns: blocks unpacked into a panel ----
+
+// A block of a panel: 64 vectors of levels, pairs of scales, pairs of minima, the two factors.
+template <class T>
+constexpr int kBlockVectors = 64 + kScalePairs<T> + kMinPairs<T> + (kMinPairs<T> > 0 ? 2 : 1);
+
+template <class T>
+struct BlockOut {
+  char* to;
+  DSR1_MEMBER void put(int i, int j, I w) { store_i(to + (8 * i + j) * 4 * kLanes, w); }
+};
+
+template <class T, int p = 0>
+DSR1_INLINE void pack_pairs(const typename Source<T>::Head& h, char* out) {
+  if constexpr (p < kScalePairs<T>) store_i(out + p * 4 * kLanes, h.template scale_pair<p>());
+  if constexpr (p < kMinPairs<T>) store_i(out + (kScalePairs<T> + p) * 4 * kLanes, h.template min_pair<p>());
+  if constexpr (p + 1 < 8) pack_pairs<T, p + 1>(h, out);
+}
+
+template <class T, int batch = 0>
+DSR1_INLINE void pack_levels(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, char* out,
+                             Stream& stream) {
+  constexpr int kBatch = Source<T>::kBatch;
+  BlockOut<T> panel{out + 8 * kBatch * batch * 4 * kLanes};
+  Source<T>::template levels<batch>(p, stride, h, stream, panel);
+  if constexpr (kBatch * (batch + 1) < 8) pack_levels<T, batch + 1>(p, stride, h, out, stream);
+}
+
+template <class T>
+static void pack_blocks(const uint8_t* p, int64_t stride, int64_t blocks, char* out, Stream& stream) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    typename Source<T>::Head h;
+    fetch_next_block<T>(p, stride);
+    Source<T>::head(p, stride, h);
+    pack_pairs<T>(h, out + 64 * 4 * kLanes);
+    auto* factors = reinterpret_cast<float*>(out) + (64 + kScalePairs<T> + kMinPairs<T>)*kLanes;
+    store_f(factors, h.block_scale());
+    if constexpr (kMinPairs<T> > 0) store_f(factors + kLanes, h.block_min());
+    pack_levels<T>(p, stride, h, out, stream);
+    p += sizeof(typename T::Block);
+    out += kBlockVectors<T> * 4 * kLanes;
+  }
+}
+
+// A group of 32 (or the pair of groups that shares a dword of scales), columns [0, kN) of a record of `width`.
+template <class T, int kN>
+DSR1_INLINE void add_panel_groups(const char* panel, const char* scales, const int32_t* record, int64_t width, I* sum) {
+  constexpr int kVector = 4 * kLanes;
+  constexpr bool kHalves = kBlockForm<T> == BlockForm::kHalves;
+  constexpr int kDots = kBlockForm<T> == BlockForm::kFolded ? 1 : 2, kLong = kHalves ? 4 : 8;
+  I s[2][kN];
+  DSR1_UNROLL
+  for (int k = 0; k < kDots; ++k) {
+    const int32_t* r = record + (kHalves ? 0 : k * kBlockRecord * width);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) s[k][c] = block_start<T>(r + c, width, k);
+    DSR1_UNROLL
+    for (int i = 0; i < kLong; ++i) {
+      const I w = load_i(panel + (kLong * k + i) * kVector);
+      const int32_t* q = r + (kHalves ? 4 * k + i : i) * width;
+      DSR1_UNROLL
+      for (int c = 0; c < kN; ++c) s[k][c] = dot<Source<T>::kU7>(s[k][c], w, broadcast_i(q + c));
+    }
+  }
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) {
+    if constexpr (kDots == 1) {
+      sum[c] = add_i(sum[c], shift_left(s[0][c], broadcast_i(record + kFold * width + c)));
+    } else {
+      const I pair = pair_of<T>(s[0][c], s[1][c], record + c, record + (kHalves ? 0 : kBlockRecord * width) + c, width);
+      sum[c] = dot_words(sum[c], pair, load_i(scales));
+    }
+  }
+}
+
+// y[c * ldy + lane] continues over `groups` more groups of 32: whole blocks.
+template <class T, int kN>
+static void block_tile(const char* panel, const int32_t* record, int64_t groups, float* y, int64_t ldy, bool first) {
+  constexpr int kVector = 4 * kLanes, kStep = kBlockForm<T> == BlockForm::kPairs ? 2 : 1;
+  // Two dots a column and the block's sums are more registers than smaller machines have.
+  constexpr int kFirst = kLanes == 16 ? kN : (kN + 1) / 2, kRest = kN - kFirst;
+  F acc[kN];
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) acc[c] = first ? zero_f() : load_f(y + c * ldy);
+  for (int64_t b = 0; b < groups / 8; ++b) {
+    I sum[kN];
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) sum[c] = zero_i();
+    const char* scales = panel + 64 * kVector;
+    const int32_t* r = record;
+    for (int g = 0; g < 8; g += kStep) {
+      add_panel_groups<T, kFirst>(panel, scales, r, kN, sum);
+      if constexpr (kRest > 0) add_panel_groups<T, kRest>(panel, scales, r + kFirst, kN, sum + kFirst);
+      panel += 8 * kStep * kVector;
+      if constexpr (kScalePairs<T> > 0) scales += kVector;
+      r += kStep * kBlockRecord * kN;
+    }
+    I minima[kN];
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) minima[c] = zero_i();
+    DSR1_UNROLL
+    for (int p = 0; p < kMinPairs<T>; ++p) {
+      const I m = load_i(panel + (kScalePairs<T> + p) * kVector);
+      DSR1_UNROLL
+      for (int c = 0; c < kN; ++c) minima[c] = dot_words(minima[c], m, broadcast_i(min_sums<T>(record + c, kN, p)));
+    }
+    const auto* factors = reinterpret_cast<const float*>(panel) + (kScalePairs<T> + kMinPairs<T>)*kLanes;
+    const F d = load_f(factors), m = kMinPairs<T> > 0 ? load_f(factors + kLanes) : zero_f();
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c)
+      acc[c] = fma(block_value<T>(sum[c], minima[c], d, m), broadcast_f(record + (kBlockRecord + kBlockScale) * kN + c),
+                   acc[c]);
+    panel += (kBlockVectors<T> - 64) * kVector;
+    record = r;
+  }
+  DSR1_UNROLL
+  for (int c = 0; c < kN; ++c) store_f(y + c * ldy, acc[c]);
+}
