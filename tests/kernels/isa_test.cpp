@@ -72,26 +72,32 @@ TEST_P(IsaKernels, AnOutputElementDoesNotDependOnHowTheWorkIsCut) {
 }
 
 TEST_P(IsaKernels, ActivationsAtTheEdgesOfQuantizationHaveTheScalarTwinsBits) {
-  const auto w = test::random_weights(DType::kQ2_K, 16, 512, 3);
-  for (int64_t n : {1, 5, 12, 17}) {
-    auto x = test::random_activations(n, 512, static_cast<uint32_t>(n));
-    const auto group = [&](int64_t row, int64_t g) { return x.begin() + row * 512 + 32 * g; };
-    for (int64_t r = 0; r < n; ++r) {
-      std::fill_n(group(r, 0), 32, r % 2 == 0 ? 0.0f : -0.0f);
-      std::fill_n(group(r, 1), 32, r % 2 == 0 ? 0x1p-100f : 0x1.fffffep-101f);  // the smallest that counts, and below
-      std::fill_n(group(r, 2), 32, 0x1p-149f);
-      std::fill_n(group(r, 3), 32, -1e30f);
-    }
-    EXPECT_TRUE(
-        same_bits(test::run_matmul(k(), w.matrix(), x, n, 16), test::run_matmul(scalar(), w.matrix(), x, n, 16)))
-        << n;
-    for (float bad : {std::nanf(""), -INFINITY}) {  // of one row: its neighbours are as they were
-      auto y = x;
-      y[static_cast<size_t>((n - 1) * 512 + 40)] = bad;
-      const auto with = test::run_matmul(k(), w.matrix(), y, n, 16),
-                 without = test::run_matmul(k(), w.matrix(), x, n, 16);
-      EXPECT_TRUE(std::equal(with.begin(), with.begin() + (n - 1) * 16, without.begin()));
-      for (auto it = with.begin() + (n - 1) * 16; it != with.end(); ++it) EXPECT_FALSE(std::isfinite(*it));
+  for (DType type : {DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS, DType::kQ4_1}) {
+    const auto w = test::random_weights(type, 16, 768, 3);
+    for (int64_t n : {1, 5, 12, 17, 40}) {
+      auto x = test::random_activations(n, 768, static_cast<uint32_t>(n));
+      const auto group = [&](int64_t row, int64_t g) { return x.begin() + row * 768 + 32 * g; };
+      for (int64_t r = 0; r < n; ++r) {
+        std::fill_n(group(r, 0), 32, r % 2 == 0 ? 0.0f : -0.0f);
+        std::fill_n(group(r, 1), 32, r % 2 == 0 ? 0x1p-100f : 0x1.fffffep-101f);  // the smallest that counts, and below
+        std::fill_n(group(r, 2), 32, 0x1p-149f);
+        std::fill_n(group(r, 3), 32, -1e30f);
+        // A block whose groups are a power of two apart, or just not: from its largest down to 2^-14 of it.
+        for (int g = 8; g < 16; ++g)
+          std::fill_n(group(r, g), 32, std::ldexp(g % 2 == 0 ? 1.0f : 1.0f + 0x1p-23f, -2 * (g - 8)));
+        if (r % 2 != 0) std::fill_n(group(r, 16), 256, r % 4 == 1 ? 0x1p-100f : 0x1.fffffep-101f);  // the same of 256
+      }
+      EXPECT_TRUE(
+          same_bits(test::run_matmul(k(), w.matrix(), x, n, 16), test::run_matmul(scalar(), w.matrix(), x, n, 16)))
+          << dtype_name(type) << " " << n;
+      for (float bad : {std::nanf(""), -INFINITY}) {  // of one row: its neighbours are as they were
+        auto y = x;
+        y[static_cast<size_t>((n - 1) * 768 + 40)] = bad;
+        const auto with = test::run_matmul(k(), w.matrix(), y, n, 16),
+                   without = test::run_matmul(k(), w.matrix(), x, n, 16);
+        EXPECT_TRUE(std::equal(with.begin(), with.begin() + (n - 1) * 16, without.begin()));
+        for (auto it = with.begin() + (n - 1) * 16; it != with.end(); ++it) EXPECT_FALSE(std::isfinite(*it));
+      }
     }
   }
 }

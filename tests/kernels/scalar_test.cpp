@@ -1,6 +1,9 @@
 // The scalar twin against plain double-precision arithmetic.
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "dsr1/quant/all.h"
 #include "dsr1/quant/dequantize.h"
 #include "kernels/random_weights.h"
 
@@ -24,6 +27,75 @@ std::vector<double> as_quantized(const std::vector<float>& x) {
   return q;
 }
 
+// The same for types in blocks of 256: the largest step is amax / 127 of the block, a group's a power of two below it.
+struct Rounded {
+  double step;
+  double q[8][32];
+  int shift[8];
+};
+std::vector<Rounded> in_blocks(const float* x, int64_t k) {
+  std::vector<Rounded> blocks(static_cast<size_t>(k / 256));
+  for (Rounded& b : blocks) {
+    float top[8] = {}, amax = 0;
+    for (int i = 0; i < 256; ++i) top[i / 32] = std::max(top[i / 32], std::fabs(x[i]));
+    for (float t : top) amax = std::max(amax, t);
+    b.step = static_cast<double>(amax / 127.0f);
+    for (int g = 0; g < 8; ++g) {
+      for (b.shift[g] = 8; b.shift[g] > 0 && std::ldexp(top[g], b.shift[g]) > amax;) --b.shift[g];
+      const float factor = std::ldexp(127.0f / amax, b.shift[g]);
+      for (int i = 0; i < 32; ++i) b.q[g][i] = static_cast<double>(std::nearbyint(x[32 * g + i] * factor));
+    }
+    x += 256;
+  }
+  return blocks;
+}
+
+// One product as the contract has it, its sums in double. Dots lose `bits` bits, and those that their group's step is
+// finer than the block's; where scales are in the levels (bits = 0) none. Minima meet sums in eighths of the block's step.
+template <class T>
+double block_product(const char* weights, const std::vector<Rounded>& x, int bits) {
+  using quant::Form;
+  const auto* w = reinterpret_cast<const typename T::Block*>(weights);
+  double total = 0;
+  for (const Rounded& b : x) {
+    double value = 0;
+    for (int g = 0; g < 8; ++g) {
+      int16_t level[32];
+      T::levels(*w, g, level);
+      double dot[2] = {}, sum[2] = {};
+      for (int i = 0; i < 32; ++i) {
+        dot[i / 16] += level[i] * b.q[g][i];
+        sum[i / 16] += b.q[g][i];
+      }
+      const double fine = std::ldexp(1.0, -b.shift[g]), unit = std::ldexp(1.0, bits);
+      const auto rounded = [&](double d) { return bits == 0 ? d * fine : std::floor(d * fine / unit + 0.5) * unit; };
+      const auto eighths = [&](double s) { return std::nearbyint(8 * s * fine) / 8; };
+      const auto f = [](float v) { return static_cast<double>(v); };
+      if constexpr (T::kForm == Form::kHalves)
+        value += f(T::scale(*w, g, 0)) * rounded(dot[0]) + f(T::scale(*w, g, 1)) * rounded(dot[1]);
+      else value += f(T::scale(*w, g)) * rounded(dot[0] + dot[1]);
+      if constexpr (T::kForm == Form::kMin) value += f(T::min(*w, g)) * eighths(sum[0] + sum[1]);
+      if constexpr (T::kForm == Form::kHalvesMin)
+        value += f(T::min(*w, g, 0)) * eighths(sum[0]) + f(T::min(*w, g, 1)) * eighths(sum[1]);
+    }
+    total += b.step * value;
+    ++w;
+  }
+  return total;
+}
+
+double block_product(DType type, const char* weights, const std::vector<Rounded>& x) {
+  switch (type) {
+    case DType::kQ2_K: return block_product<quant::Q2_K>(weights, x, 0);
+    case DType::kQ3_K: return block_product<quant::Q3_K>(weights, x, 0);
+    case DType::kQ4_K: return block_product<quant::Q4_K>(weights, x, 2);
+    case DType::kQ5_K: return block_product<quant::Q5_K>(weights, x, 2);
+    case DType::kQ6_K: return block_product<quant::Q6_K>(weights, x, 2);
+    case DType::kIQ4_XS: return block_product<quant::IQ4_XS>(weights, x, 4);
+    default: ADD_FAILURE() << dtype_name(type); return 0;
+  }
+}
+
 TEST(ScalarKernels, MatmulIsTheDotProductOfDecodedWeightsAndQuantizedActivations) {
   for (DType type : kAllTypes) {
     SCOPED_TRACE(dtype_name(type));
@@ -31,7 +103,8 @@ TEST(ScalarKernels, MatmulIsTheDotProductOfDecodedWeightsAndQuantizedActivations
     const auto w = test::random_weights(type, rows, k, 7);
     const auto x = test::random_activations(n, k, 8);
     const Matrix m = w.matrix();
-    const bool is_float = scalar().activation_format(m.type) == ActFormat::kFloat;
+    const ActFormat format = scalar().activation_format(m.type);
+    const bool is_float = format == ActFormat::kFloat;
     const std::vector<double> xd = is_float ? std::vector<double>(x.begin(), x.end()) : as_quantized(x);
     const auto y = test::run_matmul(scalar(), m, x, n, rows);
     for (int64_t r = 0; r < rows; ++r) {
@@ -44,9 +117,60 @@ TEST(ScalarKernels, MatmulIsTheDotProductOfDecodedWeightsAndQuantizedActivations
           sum += p;
           magnitude += std::fabs(p);
         }
+        if (format == ActFormat::kInt8Blocks)
+          sum = block_product(type, static_cast<const char*>(m.data) + r * m.row_bytes, in_blocks(x.data() + c * k, k));
         EXPECT_NEAR(static_cast<double>(y[static_cast<size_t>(c * rows + r)]), sum, 2e-6 * magnitude) << r << "," << c;
       }
     }
+  }
+}
+
+// The error of a product against exact activations, over that of one scale for 256 and nothing else rounded, as
+// llama.cpp has it.
+double error_over_one_scale(DType type, std::vector<float> x) {
+  const int64_t k = 1536, rows = 48, n = static_cast<int64_t>(x.size()) / k;
+  const auto w = test::random_weights(type, rows, k, 11);
+  std::vector<double> one(x.size());
+  for (size_t b = 0; b < x.size(); b += 256) {
+    float amax = 0;
+    for (size_t i = b; i < b + 256; ++i) amax = std::max(amax, std::fabs(x[i]));
+    const double step = static_cast<double>(amax) / 127;
+    for (size_t i = b; i < b + 256; ++i) one[i] = std::nearbyint(static_cast<double>(x[i]) / step) * step;
+  }
+  const auto y = test::run_matmul(scalar(), w.matrix(), x, n, rows);
+  double ours = 0, theirs = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<float> row(static_cast<size_t>(k));
+    scalar().dequantize_row(w.matrix(), r, row.data());
+    for (int64_t c = 0; c < n; ++c) {
+      double exact = 0, coarse = 0;
+      for (size_t i = 0; i < row.size(); ++i) {
+        const auto at = static_cast<size_t>(c * k) + i;
+        exact += static_cast<double>(row[i]) * static_cast<double>(x[at]);
+        coarse += static_cast<double>(row[i]) * one[at];
+      }
+      const double e = static_cast<double>(y[static_cast<size_t>(c * rows + r)]) - exact;
+      ours += e * e;
+      theirs += (coarse - exact) * (coarse - exact);
+    }
+  }
+  return std::sqrt(ours / theirs);
+}
+
+TEST(ScalarKernels, BlocksOf256AreRoundedNoCoarserThanWithOneScale) {
+  const int64_t k = 1536, n = 24;
+  for (DType type : {DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS}) {
+    std::mt19937 rng(5);
+    std::normal_distribution<float> normal;
+    std::student_t_distribution<float> student(3);
+    std::vector<float> x(static_cast<size_t>(n * k));
+    for (float& v : x) v = normal(rng);
+    EXPECT_LT(error_over_one_scale(type, x), 1.0) << dtype_name(type) << ", normal";
+    for (int64_t r = 0; r < n; ++r)
+      for (int64_t i = 0; i < 8; ++i) x[static_cast<size_t>(r * k + 191 * i + 7)] *= 30;
+    EXPECT_LT(error_over_one_scale(type, x), 0.6) << dtype_name(type) << ", outlier channels";
+    for (float& v : x) v = student(rng);
+    EXPECT_LT(error_over_one_scale(type, x), 0.75) << dtype_name(type) << ", Student's t";
   }
 }
 

@@ -273,9 +273,11 @@ static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, con
     fetch_next_block<T>(p, stride);
     Source<T>::head(p, stride, h);
     DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) sum[c] = minima[c] = zero_i();
-    add_minima_of_block<T, kN>(h, record, minima);
+    for (int c = 0; c < kN; ++c) sum[c] = zero_i();
     block_sums<T, kN>(p, stride, h, record, stream, sum);
+    DSR1_UNROLL
+    for (int c = 0; c < kN; ++c) minima[c] = zero_i();
+    add_minima_of_block<T, kN>(h, record, minima);
     const F d = h.block_scale(), m = min_factor<T>(h);
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c)
