@@ -51,7 +51,8 @@ std::vector<Rounded> in_blocks(const float* x, int64_t k) {
 }
 
 // One product as the contract has it, its sums in double. Dots lose `bits` bits, and those that their group's step is
-// finer than the block's; where scales are in the levels (bits = 0) none. Minima meet sums in eighths of the block's step.
+// finer than the block's; where scales are in the levels (bits = 0) none. Minima meet sums in eighths of the block's
+// step.
 template <class T>
 double block_product(const char* weights, const std::vector<Rounded>& x, int bits) {
   using quant::Form;

@@ -31,17 +31,19 @@ enum class BlockForm {
   kHalves,  // two a group, in a dword: Q6_K
 };
 template <class T>
-constexpr BlockForm kBlockForm = T::kForm == quant::Form::kHalves ? BlockForm::kHalves
-                                 : T::kGgufId == quant::Q2_K::kGgufId || T::kGgufId == quant::Q3_K::kGgufId
-                                     ? BlockForm::kFolded
-                                     : BlockForm::kPairs;
+constexpr BlockForm kBlockForm =
+    T::kForm == quant::Form::kHalves                                           ? BlockForm::kHalves
+    : T::kGgufId == quant::Q2_K::kGgufId || T::kGgufId == quant::Q3_K::kGgufId ? BlockForm::kFolded
+                                                                               : BlockForm::kPairs;
 // Scales and minima of a block, in dwords.
 template <class T>
 constexpr int kScalePairs = kBlockForm<T> == BlockForm::kHalves  ? 8
                             : kBlockForm<T> == BlockForm::kPairs ? 4
                                                                  : 0;
 template <class T>
-constexpr int kMinPairs = T::kForm == quant::Form::kMin ? 4 : T::kForm == quant::Form::kHalvesMin ? 8 : 0;
+constexpr int kMinPairs = T::kForm == quant::Form::kMin         ? 4
+                          : T::kForm == quant::Form::kHalvesMin ? 8
+                                                                : 0;
 // Bits that the dots of IQ4_XS lose beyond the two of the others: its levels are those of a byte.
 template <class T>
 constexpr int kMoreBits = T::kGgufId == quant::IQ4_XS::kGgufId ? 2 : 0;
@@ -159,8 +161,8 @@ static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, in
 template <class T>
 DSR1_INLINE I block_start(const int32_t* record, int64_t width, int half) {
   if constexpr (kBlockForm<T> == BlockForm::kHalves) return broadcast_i(record + (kOffset32 + half) * width);
-  const I rounding = kBlockForm<T> == BlockForm::kFolded ? zero_i()
-                                                         : shl<kMoreBits<T>>(broadcast_i(record + kHalfStep * width));
+  const I rounding =
+      kBlockForm<T> == BlockForm::kFolded ? zero_i() : shl<kMoreBits<T>>(broadcast_i(record + kHalfStep * width));
   if constexpr (Source<T>::kU7 || !kLevel8Offset) return rounding;
   else if constexpr (kBlockForm<T> == BlockForm::kFolded) return broadcast_i(record + kOffset128 * width);
   else return add_i(rounding, broadcast_i(record + kOffset128 * width));
@@ -176,7 +178,7 @@ DSR1_INLINE I pair_of(I dot0, I dot1, const int32_t* record0, const int32_t* rec
 // What a block adds to its chain, before the activations' scale.
 template <class T>
 DSR1_INLINE F block_value(I sum, [[maybe_unused]] I minima, F d, [[maybe_unused]] F m) {
-  if constexpr (kMinPairs<T> > 0) return fma(to_float(sum), d, mul(to_float(minima), m));
+  if constexpr (kMinPairs < T >> 0) return fma(to_float(sum), d, mul(to_float(minima), m));
   else return mul(to_float(sum), d);
 }
 
@@ -189,7 +191,7 @@ DSR1_INLINE const int32_t* min_sums(const int32_t* record, int64_t width, int p)
 
 template <class T>
 DSR1_INLINE F min_factor([[maybe_unused]] const typename Source<T>::Head& h) {
-  if constexpr (kMinPairs<T> > 0) return h.block_min();
+  if constexpr (kMinPairs < T >> 0) return h.block_min();
   else return zero_f();
 }
 
@@ -327,7 +329,7 @@ static void pack_blocks(const uint8_t* p, int64_t stride, int64_t blocks, char* 
     pack_pairs<T>(h, out + 64 * 4 * kLanes);
     auto* factors = reinterpret_cast<float*>(out) + (64 + kScalePairs<T> + kMinPairs<T>)*kLanes;
     store_f(factors, h.block_scale());
-    if constexpr (kMinPairs<T> > 0) store_f(factors + kLanes, h.block_min());
+    if constexpr (kMinPairs < T >> 0) store_f(factors + kLanes, h.block_min());
     pack_levels<T>(p, stride, h, out, stream);
     p += sizeof(typename T::Block);
     out += kBlockVectors<T> * 4 * kLanes;
@@ -384,7 +386,7 @@ static void block_tile(const char* panel, const int32_t* record, int64_t groups,
       add_panel_groups<T, kFirst>(panel, scales, r, kN, sum);
       if constexpr (kRest > 0) add_panel_groups<T, kRest>(panel, scales, r + kFirst, kN, sum + kFirst);
       panel += 8 * kStep * kVector;
-      if constexpr (kScalePairs<T> > 0) scales += kVector;
+      if constexpr (kScalePairs < T >> 0) scales += kVector;
       r += kStep * kBlockRecord * kN;
     }
     I minima[kN];

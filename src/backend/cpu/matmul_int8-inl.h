@@ -1,6 +1,6 @@
-// Weights in blocks of 32 times int8 activations, and what all quantized types share: the ways through columns. Rows lie
-// across the lanes, so every output element is one chain of fused multiply-adds over the groups of 32 (or the blocks of
-// 256, matmul_block-inl.h) in ascending order, whatever the tile (docs/numerics.md).
+// Weights in blocks of 32 times int8 activations, and what all quantized types share: the ways through columns. Rows
+// lie across the lanes, so every output element is one chain of fused multiply-adds over the groups of 32 (or the
+// blocks of 256, matmul_block-inl.h) in ascending order, whatever the tile (docs/numerics.md).
 //
 // Activations, kInt8: columns in groups of at most kCols, of nearly equal width; a group of width c holds, for each 32
 // elements, a record of 11 rows of c dwords: eight of int8 x 4, scale, scale * sum, -128 * sum.
@@ -279,7 +279,7 @@ static void some_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
       for (int64_t g = 0; g < columns.count; ++g) {
         const int64_t width = columns.width(g), c0 = columns.begin(g);
         find_tile<T>(width)(scratch, acts + kRecordOf<T> * (c0 * all_groups + width * b * kBlockGroups),
-                                   blocks * kBlockGroups, acc + c0 * kLanes, kLanes, b == 0);
+                            blocks * kBlockGroups, acc + c0 * kLanes, kLanes, b == 0);
       }
     }
     for (int64_t c = 0; c < n; ++c) store_lanes(y + c * ldy + t.base, load_f(acc + c * kLanes), t.first, t.last);

@@ -30,10 +30,11 @@ namespace {
 
 static ActFormat activation_format(uint32_t type) {
   switch (type) {
-#define DSR1_FLOAT_TYPE(T) \
-  case quant::T::kGgufId: return ActFormat::kFloat;
-#define DSR1_QUANT_TYPE(T) \
-  case quant::T::kGgufId: return kInBlocks<quant::T> ? ActFormat::kInt8Blocks : ActFormat::kInt8;
+#define DSR1_FLOAT_TYPE(T)                          \
+  case quant::T::kGgufId: return ActFormat::kFloat; \
+      #define DSR1_QUANT_TYPE(T)                    \
+  case quant::T::kGgufId:                           \
+    return kInBlocks<quant::T> ? ActFormat::kInt8Blocks : ActFormat::kInt8;
 #include "dsr1/quant/all.inc"
     default: return ActFormat::kInt8;
   }
@@ -55,12 +56,10 @@ static int64_t activation_units(ActFormat format, int64_t k, int64_t n) {
 static void prepare_activations(ActFormat format, const float* x, int64_t ldx, const int32_t* index, int64_t k,
                                 int64_t n, void* acts, int64_t unit_begin, int64_t unit_end) {
   switch (format) {
-    case ActFormat::kInt8:
-      return prepare_int8(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
+    case ActFormat::kInt8: return prepare_int8(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
     case ActFormat::kInt8Blocks:
       return prepare_blocks(x, ldx, index, k, n, static_cast<int32_t*>(acts), unit_begin, unit_end);
-    case ActFormat::kFloat:
-      return prepare_float(x, ldx, index, k, n, static_cast<float*>(acts), unit_begin, unit_end);
+    case ActFormat::kFloat: return prepare_float(x, ldx, index, k, n, static_cast<float*>(acts), unit_begin, unit_end);
   }
 }
 

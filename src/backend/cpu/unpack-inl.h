@@ -5,9 +5,10 @@
 //   kU7         levels are 0..127 as stored (else level8, see the simd header)
 //   kShift      kU7 types of Form::kPlain: the stored level is the true one + (128 >> kShift)
 //   Head        of one block: what its groups share; scale<i>(), min<i>() make the factors of its groups where they are
-//               used, so that few registers hold them. Of types in blocks of 256: scale_pair<i>() and min_pair<i>(), the
-//               integer scales and minima of two groups or of the halves of one, as words of 16 bits, and block_scale()
-//               and block_min(), the block's factors with the powers of two that docs/numerics.md gives them
+//               used, so that few registers hold them. Of types in blocks of 256: scale_pair<i>() and min_pair<i>(),
+//               the integer scales and minima of two groups or of the halves of one, as words of 16 bits, and
+//               block_scale() and block_min(), the block's factors with the powers of two that docs/numerics.md gives
+//               them
 //   head(p, stride, h), levels<batch>(p, stride, h, ahead, out): out.put(i, j, v), lane r of v = elements 4j..4j+3 of
 //   group i of row r; every i and j once, in the order that needs the fewest registers
 

@@ -117,8 +117,7 @@ void quantize_group(const float* x, ActGroup& a) {
   const bool usable = amax >= 0x1p-100f && top < 0x7f800000u;
   a.scale = usable ? amax / 127.0f : top < 0x7f800000u ? 0.0f : amax;
   const float inverse = usable ? 127.0f / amax : 0.0f;
-  for (int i = 0; i < 32; ++i)
-    a.q[i] = usable ? rounded(x[i] * inverse) : int8_t{0};
+  for (int i = 0; i < 32; ++i) a.q[i] = usable ? rounded(x[i] * inverse) : int8_t{0};
   a.sum = 0;
   for (int8_t q : a.q) a.sum += q;
 }

@@ -69,7 +69,8 @@ DSR1_INLINE I shift_right(I v, I count) { return _mm512_srav_epi32(v, count); } 
 // Words of 16 bits: differences; the low ones of lo with the high ones of hi.
 DSR1_INLINE I sub_w(I a, I b) { return _mm512_sub_epi16(a, b); }
 DSR1_INLINE I low_and_high(I lo, I hi) { return _mm512_mask_blend_epi16(0xaaaaaaaau, lo, hi); }
-// Bytes of `table` (the same 16 in each 128 bits, or not) by the low four bits of each byte of index (< 16; 0 from 128 on).
+// Bytes of `table` (the same 16 in each 128 bits, or not) by the low four bits of each byte of index (< 16; 0 from 128
+// on).
 DSR1_INLINE I lookup(I table, I index) { return _mm512_shuffle_epi8(table, index); }
 DSR1_INLINE I table16(const void* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 
@@ -171,7 +172,8 @@ DSR1_INLINE void load_wide(const uint8_t* p, int64_t stride, I* out) {
   }
 }
 
-// Products of four bytes a lane, or (dot_words) of two words, added to acc. u7: levels 0..127. level8: -128..127 in the form as_level8 gives.
+// Products of four bytes a lane, or (dot_words) of two words, added to acc. u7: levels 0..127. level8: -128..127 in the
+// form as_level8 gives.
 #if DSR1_SIMD_VNNI
 constexpr bool kLevel8Offset = true;  // stored as level + 128, accumulators start at -128 * sum of activations
 DSR1_INLINE I as_level8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(static_cast<char>(0x80))); }
