@@ -30,12 +30,16 @@ namespace {
 
 static ActFormat activation_format(uint32_t type) {
   switch (type) {
-#define DSR1_FLOAT_TYPE(T)                          \
-  case quant::T::kGgufId: return ActFormat::kFloat; \
-      #define DSR1_QUANT_TYPE(T)                    \
-  case quant::T::kGgufId:                           \
-    return kInBlocks<quant::T> ? ActFormat::kInt8Blocks : ActFormat::kInt8;
-#include "dsr1/quant/all.inc"
+    case quant::F32::kGgufId:
+    case quant::F16::kGgufId:
+    case quant::BF16::kGgufId:
+    case quant::F8_E4M3::kGgufId: return ActFormat::kFloat;
+    case quant::Q2_K::kGgufId:
+    case quant::Q3_K::kGgufId:
+    case quant::Q4_K::kGgufId:
+    case quant::Q5_K::kGgufId:
+    case quant::Q6_K::kGgufId:
+    case quant::IQ4_XS::kGgufId: return ActFormat::kInt8Blocks;
     default: return ActFormat::kInt8;
   }
 }
