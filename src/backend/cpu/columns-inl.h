@@ -32,16 +32,16 @@ DSR1_INLINE I dot(I acc, I w, I a) {
   else return dot_level8(acc, w, a);
 }
 
-// The largest magnitudes of 32 elements of each of n <= kLanes columns, as bits: lane c is column c; others are 0.
-DSR1_INLINE I peaks_of(const float* const* x, int n, int64_t offset) {
+// The largest magnitudes of 32 elements from each of n <= kLanes places, as bits: lane l is place l; others are 0.
+DSR1_INLINE I peaks_of(const float* const* x, int n) {
   constexpr int kVectors = 32 / kLanes;
   alignas(64) int32_t peaks[kLanes * kLanes] = {};
   const I magnitude = set_i(0x7fffffff);
-  for (int c = 0; c < n; ++c) {
-    I top = and_i(bits(load_f(x[c] + offset)), magnitude);
+  for (int l = 0; l < n; ++l) {
+    I top = and_i(bits(load_f(x[l])), magnitude);
     DSR1_UNROLL
-    for (int i = 1; i < kVectors; ++i) top = max_i(top, and_i(bits(load_f(x[c] + offset + i * kLanes)), magnitude));
-    store_i(peaks + c * kLanes, top);
+    for (int i = 1; i < kVectors; ++i) top = max_i(top, and_i(bits(load_f(x[l] + i * kLanes)), magnitude));
+    store_i(peaks + l * kLanes, top);
   }
   I top = zero_i();
   DSR1_UNROLL
@@ -53,33 +53,28 @@ DSR1_INLINE I peaks_of(const float* const* x, int n, int64_t offset) {
   return top;
 }
 
-// 32 elements of each of n columns, rounded after multiplication with the column's factor: rows 0..7 of a record, and
-// the sums of both halves.
-DSR1_INLINE void put_levels(const float* const* x, int n, int64_t offset, const float* factor, int32_t* record,
-                            int64_t width, I* sum) {
+// The same elements, rounded after multiplication with the place's factor: q[j] lane l is elements 4j to 4j + 3 of
+// place l, sum[h] the sum of its half h.
+DSR1_INLINE void levels_of(const float* const* x, int n, const float* factor, I* q, I* sum) {
   constexpr int kVectors = 32 / kLanes;
   alignas(64) int8_t levels[kLanes * 32] = {};
-  for (int c = 0; c < n; ++c) {
-    const F f = set_f(factor[c]);
+  for (int l = 0; l < n; ++l) {
+    const F f = set_f(factor[l]);
     DSR1_UNROLL
     for (int i = 0; i < kVectors; ++i)
-      store_s8(levels + 32 * c + i * kLanes, to_int(mul(load_f(x[c] + offset + i * kLanes), f)));
+      store_s8(levels + 32 * l + i * kLanes, to_int(mul(load_f(x[l] + i * kLanes), f)));
   }
   const I ones = byte_mask(1);
   DSR1_UNROLL
   for (int h = 0; h < 2; ++h) {
-    I q[4];
-    load_chunk(reinterpret_cast<const uint8_t*>(levels) + 16 * h, 32, q);
+    load_chunk(reinterpret_cast<const uint8_t*>(levels) + 16 * h, 32, q + 4 * h);
     sum[h] = zero_i();
     DSR1_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      sum[h] = dot_u7(sum[h], ones, q[i]);
-      store_lanes(reinterpret_cast<float*>(record + (4 * h + i) * width), from_bits(q[i]), 0, n);
-    }
+    for (int i = 0; i < 4; ++i) sum[h] = dot_u7(sum[h], ones, q[4 * h + i]);
   }
 }
 
-// The same for one column; x * inverse is at most 127 in magnitude.
+// The same of one place, to rows 0 to 7 of a record; x * inverse is at most 127 in magnitude.
 DSR1_INLINE void put_levels_of(const float* x, float inverse, int32_t* record, int64_t width, int32_t* sum) {
   constexpr int kVectors = 32 / kLanes;
   alignas(64) int32_t q[8];

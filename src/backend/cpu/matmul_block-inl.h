@@ -10,14 +10,17 @@ constexpr int kBlockCols = kLanes == 16 ? 8 : kCols;
 enum BlockRow {
   kRight = 8,        // 2 + s (rows 0 to 7: int8 x 4)
   kLeft = 9,         // 14 - s
-  kFold = 10,        // 8 - s
-  kHalfStep = 11,    // 2^(1 + s)
-  kOffset128 = 12,   // -128 * sum
-  kOffset32 = 13,    // -32 * sum + 2^(1 + s) of each half
-  kHalfSums = 15,    // sums of both halves times 2^(3 - s), rounded, 16 bits each
-  kGroupSums = 16,   // group 2i: the same of groups 2i and 2i + 1
-  kBlockScale = 16,  // group 1: the block's scale
-  kBlockRecord = 17
+  kHalfStep = 10,    // 2^(1 + s)
+  kGroupSums = 11,   // group 2i: sums of groups 2i and 2i + 1 times 2^(3 - s), rounded, 16 bits each
+  kBlockScale = 11,  // group 1: the block's scale
+  kOffset32 = 12,    // -32 * sum + 2^(1 + s) of each half
+  kFold = 14,        // 8 - s
+  kOffset128 = 15,   // -128 * sum
+  kHalfSums = 16,    // as kGroupSums, of both halves
+  kRight4 = 17,      // 4 + s
+  kLeft4 = 18,       // 12 - s
+  kStart4 = 19,      // -128 * sum (0 where levels are stored without an offset) + 2^(3 + s)
+  kBlockRecord = 20
 };
 constexpr int kFinest = 8;  // the largest s: levels finer than 1/256 of the block's serve nobody
 
@@ -44,9 +47,9 @@ template <class T>
 constexpr int kMinPairs = T::kForm == quant::Form::kMin         ? 4
                           : T::kForm == quant::Form::kHalvesMin ? 8
                                                                 : 0;
-// Bits that the dots of IQ4_XS lose beyond the two of the others: its levels are those of a byte.
+// Dots of IQ4_XS lose two bits more than others': its levels are those of a byte.
 template <class T>
-constexpr int kMoreBits = T::kGgufId == quant::IQ4_XS::kGgufId ? 2 : 0;
+constexpr bool kByteLevels = T::kGgufId == quant::IQ4_XS::kGgufId;
 
 // ---- activations ----
 
@@ -85,6 +88,9 @@ static void quantize_block(const float* x, int32_t* record, int64_t width) {
     r[kOffset128 * width] = -128 * (sum[0] + sum[1]);
     for (int h = 0; h < 2; ++h) r[(kOffset32 + h) * width] = -32 * sum[h] + (2 << s);
     r[kHalfSums * width] = put_word(scaled(sum[0], s), scaled(sum[1], s));
+    r[kRight4 * width] = 4 + s;
+    r[kLeft4 * width] = 12 - s;
+    r[kStart4 * width] = (kLevel8Offset ? -128 * (sum[0] + sum[1]) : 0) + (8 << s);
     const int32_t both = scaled(sum[0] + sum[1], s);
     if (g % 2 == 0) before = both;
     else record[(kBlockRecord * (g - 1) + kGroupSums) * width] = put_word(before, both);
@@ -92,47 +98,77 @@ static void quantize_block(const float* x, int32_t* record, int64_t width) {
   record[(kBlockRecord + kBlockScale) * width] = __builtin_bit_cast(int32_t, scale);
 }
 
-// The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
-// and nothing is done, where a value is not finite.
+// Groups of a block whose columns share the lanes.
+constexpr int kGroupsAtOnce = kLanes >= 2 * kBlockCols ? 2 : 1;
+
+// The same for up to kLanes / kGroupsAtOnce columns, with columns across the lanes where there is one number a column:
+// those of group g in lanes 0 to n - 1, those of group g + 1 in the next n. False, and nothing is done, where a value
+// is not finite.
 static bool quantize_block_columns(const float* const* x, int n, int32_t* record, int64_t width) {
-  I top[8], peak = zero_i();
-  DSR1_UNROLL
-  for (int g = 0; g < 8; ++g) {
-    top[g] = peaks_of(x, n, 32 * g);
-    peak = max_i(peak, top[g]);
+  constexpr int kSteps = 8 / kGroupsAtOnce;
+  const int lanes = kGroupsAtOnce * n;
+  const float* p[kSteps][kLanes];
+  alignas(64) int32_t top[9 * kLanes] = {}, peak[kLanes];
+  for (int i = 0; i < kSteps; ++i) {
+    for (int l = 0; l < lanes; ++l) p[i][l] = x[l % n] + 32 * (kGroupsAtOnce * i + l / n);
+    store_i(top + i * lanes, peaks_of(p[i], lanes));  // its last lanes are written over by the next
   }
-  if (reduce_max(peak) >= 0x7f800000) return false;
+  I most = zero_i();
+  for (int g = 0; g < 8; ++g) most = max_i(most, load_i(top + g * n));  // lanes from n on are other columns'
+  store_i(peak, most);
+  for (int l = n; l < lanes; ++l) peak[l] = peak[l - n];
+  most = load_i(peak);
+  int32_t largest = 0;
+  for (int c = 0; c < n; ++c) largest = peak[c] > largest ? peak[c] : largest;
+  if (largest >= 0x7f800000) return false;
   // Not below 2^-100, for all that is larger than the float before it.
-  const F amax = from_bits(peak), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
+  const F amax = from_bits(most), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
   const F scale = select_gt(amax, limit, div(amax, steps), zero_f());
   const F inverse = select_gt(amax, limit, div(steps, amax), zero_f());
-  const auto put = [&](int g, int row, I v) {
-    store_lanes(reinterpret_cast<float*>(record + (kBlockRecord * g + row) * width), from_bits(v), 0, n);
-  };
   const auto pair = [](I lo, I hi) { return or_i(and_i(lo, set_i(0xffff)), shl<16>(hi)); };
   I before = zero_i();
-  DSR1_UNROLL
-  for (int g = 0; g < 8; ++g) {
-    const I s = to_int(min(to_float(shr<23>(sub_i(peak, top[g]))), set_f(kFinest)));
+  for (int i = 0; i < kSteps; ++i) {
+    int32_t* r[kGroupsAtOnce];  // of the group in lanes k * n and on, less those lanes
+    for (int k = 0; k < kGroupsAtOnce; ++k) r[k] = record + kBlockRecord * width * (kGroupsAtOnce * i + k) - k * n;
+    const auto put = [&](int row, I v) {
+      DSR1_UNROLL
+      for (int k = 0; k < kGroupsAtOnce; ++k)
+        store_lanes(reinterpret_cast<float*>(r[k] + row * width), from_bits(v), k * n, (k + 1) * n);
+    };
+    const I s = to_int(min(to_float(shr<23>(sub_i(most, load_i(top + i * lanes)))), set_f(kFinest)));
     alignas(64) float factor[kLanes];
     store_f(factor, mul(inverse, from_bits(shl<23>(add_i(s, set_i(127))))));
-    I sum[2];
-    put_levels(x, n, 32 * g, factor, record + kBlockRecord * g * width, width, sum);
-    const I both = add_i(sum[0], sum[1]), half_step = shift_left(set_i(2), s);
+    I q[8], sum[2];
+    levels_of(p[i], lanes, factor, q, sum);
+    DSR1_UNROLL
+    for (int j = 0; j < 8; ++j) put(j, q[j]);
+    const I both = add_i(sum[0], sum[1]), offset = shl<7>(both), half_step = shift_left(set_i(2), s);
     const F unit = from_bits(shl<23>(sub_i(set_i(130), s)));
     const auto scaled = [&](I v) { return to_int(mul(to_float(v), unit)); };
-    put(g, kRight, add_i(s, set_i(2)));
-    put(g, kLeft, sub_i(set_i(14), s));
-    put(g, kFold, sub_i(set_i(8), s));
-    put(g, kHalfStep, half_step);
-    put(g, kOffset128, sub_i(zero_i(), shl<7>(both)));
+    put(kRight, add_i(s, set_i(2)));
+    put(kLeft, sub_i(set_i(14), s));
+    put(kHalfStep, half_step);
     DSR1_UNROLL
-    for (int h = 0; h < 2; ++h) put(g, kOffset32 + h, sub_i(half_step, shl<5>(sum[h])));
-    put(g, kHalfSums, pair(scaled(sum[0]), scaled(sum[1])));
-    if (g % 2 == 0) before = scaled(both);
-    else put(g - 1, kGroupSums, pair(before, scaled(both)));
+    for (int h = 0; h < 2; ++h) put(kOffset32 + h, sub_i(half_step, shl<5>(sum[h])));
+    put(kFold, sub_i(set_i(8), s));
+    put(kOffset128, sub_i(zero_i(), offset));
+    put(kHalfSums, pair(scaled(sum[0]), scaled(sum[1])));
+    put(kRight4, add_i(s, set_i(4)));
+    put(kLeft4, sub_i(set_i(12), s));
+    put(kStart4, kLevel8Offset ? sub_i(shl<2>(half_step), offset) : shl<2>(half_step));
+    // Sums of two groups: this step's and the one's before, or both of this.
+    const I whole = scaled(both);
+    auto* to = reinterpret_cast<float*>(record + (kBlockRecord * (kGroupsAtOnce * i / 2 * 2) + kGroupSums) * width);
+    if constexpr (kGroupsAtOnce == 2) {
+      alignas(64) int32_t sums[2 * kLanes] = {};
+      store_i(sums, whole);
+      store_lanes(to, from_bits(pair(whole, load_i(sums + n))), 0, n);
+    } else {
+      if (i % 2 != 0) store_lanes(to, from_bits(pair(before, whole)), 0, n);
+      before = whole;
+    }
   }
-  put(1, kBlockScale, bits(scale));
+  store_lanes(reinterpret_cast<float*>(record + (kBlockRecord + kBlockScale) * width), scale, 0, n);
   return true;
 }
 
@@ -146,8 +182,9 @@ static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, in
     int32_t* record = acts + 8 * kBlockRecord * (first * blocks + b * width);
     const float* rows[kBlockCols];
     for (int64_t c = 0; c < width; ++c) rows[c] = x + (index ? index[first + c] : first + c) * ldx + 256 * b;
-    for (int64_t c = 0; c < width; c += kLanes) {
-      const int64_t some = width - c < kLanes ? width - c : kLanes;
+    constexpr int64_t kSome = kLanes / kGroupsAtOnce;
+    for (int64_t c = 0; c < width; c += kSome) {
+      const int64_t some = width - c < kSome ? width - c : kSome;
       if (some >= kAlone && quantize_block_columns(rows + c, static_cast<int>(some), record + c, width)) continue;
       for (int64_t i = c; i < c + some; ++i) quantize_block(rows[i], record + i, width);
     }
@@ -160,19 +197,19 @@ static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, in
 // too large.
 template <class T>
 DSR1_INLINE I block_start(const int32_t* record, int64_t width, int half) {
+  constexpr bool kOffset = !Source<T>::kU7 && kLevel8Offset;
   if constexpr (kBlockForm<T> == BlockForm::kHalves) return broadcast_i(record + (kOffset32 + half) * width);
-  const I rounding =
-      kBlockForm<T> == BlockForm::kFolded ? zero_i() : shl<kMoreBits<T>>(broadcast_i(record + kHalfStep * width));
-  if constexpr (Source<T>::kU7 || !kLevel8Offset) return rounding;
-  else if constexpr (kBlockForm<T> == BlockForm::kFolded) return broadcast_i(record + kOffset128 * width);
-  else return add_i(rounding, broadcast_i(record + kOffset128 * width));
+  else if constexpr (kByteLevels<T>) return broadcast_i(record + kStart4 * width);
+  else if constexpr (kBlockForm<T> == BlockForm::kPairs) return broadcast_i(record + kHalfStep * width);
+  else if constexpr (kOffset) return broadcast_i(record + kOffset128 * width);
+  else return zero_i();
 }
 
 // Two dots, rounded to their scale, as 16 bits each. The second may be of the next group.
 template <class T>
 DSR1_INLINE I pair_of(I dot0, I dot1, const int32_t* record0, const int32_t* record1, int64_t width) {
-  return low_and_high(shift_right(sra<kMoreBits<T>>(dot0), broadcast_i(record0 + kRight * width)),
-                      shift_left(sra<kMoreBits<T>>(dot1), broadcast_i(record1 + kLeft * width)));
+  return low_and_high(shift_right(dot0, broadcast_i(record0 + (kByteLevels<T> ? kRight4 : kRight) * width)),
+                      shift_left(dot1, broadcast_i(record1 + (kByteLevels<T> ? kLeft4 : kLeft) * width)));
 }
 
 // What a block adds to its chain, before the activations' scale.

@@ -34,18 +34,20 @@ DSR1_INLINE void quantize_group(const float* x, int32_t* record, int64_t width) 
 // The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
 // and nothing is done, where a value is not finite.
 static bool quantize_columns(const float* const* x, int n, int32_t* record, int64_t width) {
-  const I top = peaks_of(x, n, 0);
+  const I top = peaks_of(x, n);
   if (reduce_max(top) >= 0x7f800000) return false;
   // Not below 2^-100, for all that is larger than the float before it.
   const F amax = from_bits(top), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
   const F scale = select_gt(amax, limit, div(amax, steps), zero_f());
   alignas(64) float inverse[kLanes];
   store_f(inverse, select_gt(amax, limit, div(steps, amax), zero_f()));
-  I sum[2];
-  put_levels(x, n, 0, inverse, record, width, sum);
+  I q[8], sum[2];
+  levels_of(x, n, inverse, q, sum);
   const auto put = [&](int row, I v) {
     store_lanes(reinterpret_cast<float*>(record + row * width), from_bits(v), 0, n);
   };
+  DSR1_UNROLL
+  for (int i = 0; i < 8; ++i) put(i, q[i]);
   const I all = add_i(sum[0], sum[1]);
   put(kScaleAt, bits(scale));
   put(kScaledSumAt, bits(mul(scale, to_float(all))));
