@@ -141,6 +141,10 @@ constexpr int64_t kFewWidth = kLanes < 16              ? 2
                               : Source<T>::kBatch <= 2 ? 8
                                                        : 4;
 
+// Groups that do so one after the other: unpacking blocks of 256 again costs more than their panel.
+template <class T>
+constexpr int64_t kFewGroups = kInBlocks<T> ? 1 : 2;
+
 template <class T>
 using FewTile = void (*)(const RowTile&, int64_t, int64_t, const int32_t*, Stream, float*, int64_t);
 
@@ -349,7 +353,7 @@ template <class T>
 static void matmul_int8(const Matrix& w, int64_t row_begin, int64_t row_end, const int32_t* acts, int64_t n, float* y,
                         int64_t ldy, char* scratch) {
   const ColumnGroups columns(n, kColsOf<T>);
-  if (columns.count <= 2 && columns.width(0) <= kFewWidth<T> && w.rows >= kLanes)
+  if (columns.count <= kFewGroups<T> && columns.width(0) <= kFewWidth<T> && w.rows >= kLanes)
     return few_columns<T>(w, row_begin, row_end, acts, n, y, ldy);
   if (n <= kSomeColumns && w.rows >= kLanes) return some_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
   many_columns<T>(w, row_begin, row_end, acts, n, y, ldy, scratch);
