@@ -98,19 +98,18 @@ static void quantize_block(const float* x, int32_t* record, int64_t width) {
   record[(kBlockRecord + kBlockScale) * width] = __builtin_bit_cast(int32_t, scale);
 }
 
-// Groups of a block whose columns share the lanes.
-constexpr int kGroupsAtOnce = kLanes >= 2 * kBlockCols ? 2 : 1;
-
-// The same for up to kLanes / kGroupsAtOnce columns, with columns across the lanes where there is one number a column:
-// those of group g in lanes 0 to n - 1, those of group g + 1 in the next n. False, and nothing is done, where a value
-// is not finite.
+// The same for n columns at once, where kAtOnce groups of them fit the lanes, with columns across the lanes where there
+// is one number a column: those of group g in lanes 0 to n - 1, those of group g + 1 in the next n, and so on. False,
+// and nothing is done, where a value is not finite.
+template <int kAtOnce>
 static bool quantize_block_columns(const float* const* x, int n, int32_t* record, int64_t width) {
-  constexpr int kSteps = 8 / kGroupsAtOnce;
-  const int lanes = kGroupsAtOnce * n;
+  constexpr int kSteps = 8 / kAtOnce;
+  const int lanes = kAtOnce * n;
   const float* p[kSteps][kLanes];
   alignas(64) int32_t top[9 * kLanes] = {}, peak[kLanes];
   for (int i = 0; i < kSteps; ++i) {
-    for (int l = 0; l < lanes; ++l) p[i][l] = x[l % n] + 32 * (kGroupsAtOnce * i + l / n);
+    for (int k = 0; k < kAtOnce; ++k)
+      for (int c = 0; c < n; ++c) p[i][k * n + c] = x[c] + 32 * (kAtOnce * i + k);
     store_i(top + i * lanes, peaks_of(p[i], lanes));  // its last lanes are written over by the next
   }
   I most = zero_i();
@@ -128,11 +127,11 @@ static bool quantize_block_columns(const float* const* x, int n, int32_t* record
   const auto pair = [](I lo, I hi) { return or_i(and_i(lo, set_i(0xffff)), shl<16>(hi)); };
   I before = zero_i();
   for (int i = 0; i < kSteps; ++i) {
-    int32_t* r[kGroupsAtOnce];  // of the group in lanes k * n and on, less those lanes
-    for (int k = 0; k < kGroupsAtOnce; ++k) r[k] = record + kBlockRecord * width * (kGroupsAtOnce * i + k) - k * n;
+    int32_t* r[kAtOnce];  // of the group in lanes k * n and on, less those lanes
+    for (int k = 0; k < kAtOnce; ++k) r[k] = record + kBlockRecord * width * (kAtOnce * i + k) - k * n;
     const auto put = [&](int row, I v) {
       DSR1_UNROLL
-      for (int k = 0; k < kGroupsAtOnce; ++k)
+      for (int k = 0; k < kAtOnce; ++k)
         store_lanes(reinterpret_cast<float*>(r[k] + row * width), from_bits(v), k * n, (k + 1) * n);
     };
     const I s = to_int(min(to_float(shr<23>(sub_i(most, load_i(top + i * lanes)))), set_f(kFinest)));
@@ -158,13 +157,16 @@ static bool quantize_block_columns(const float* const* x, int n, int32_t* record
     put(kStart4, kLevel8Offset ? sub_i(shl<2>(half_step), offset) : shl<2>(half_step));
     // Sums of two groups: this step's and the one's before, or both of this.
     const I whole = scaled(both);
-    auto* to = reinterpret_cast<float*>(record + (kBlockRecord * (kGroupsAtOnce * i / 2 * 2) + kGroupSums) * width);
-    if constexpr (kGroupsAtOnce == 2) {
+    const auto put_pair = [&](int group, I v) {
+      store_lanes(reinterpret_cast<float*>(record + (kBlockRecord * group + kGroupSums) * width), from_bits(v), 0, n);
+    };
+    if constexpr (kAtOnce > 1) {
       alignas(64) int32_t sums[2 * kLanes] = {};
       store_i(sums, whole);
-      store_lanes(to, from_bits(pair(whole, load_i(sums + n))), 0, n);
+      for (int k = 0; k < kAtOnce; k += 2)
+        put_pair(kAtOnce * i + k, pair(load_i(sums + k * n), load_i(sums + (k + 1) * n)));
     } else {
-      if (i % 2 != 0) store_lanes(to, from_bits(pair(before, whole)), 0, n);
+      if (i % 2 != 0) put_pair(i - 1, pair(before, whole));
       before = whole;
     }
   }
@@ -174,7 +176,7 @@ static bool quantize_block_columns(const float* const* x, int n, int32_t* record
 
 static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n, int32_t* acts,
                            int64_t unit_begin, int64_t unit_end) {
-  constexpr int64_t kAlone = 4;  // columns not worth turning round
+  constexpr int kAlone = 3;  // columns not worth turning round
   const int64_t blocks = k / 256;
   const ColumnGroups groups(n, kBlockCols);
   for (int64_t u = unit_begin; u < unit_end; ++u) {
@@ -182,10 +184,12 @@ static void prepare_blocks(const float* x, int64_t ldx, const int32_t* index, in
     int32_t* record = acts + 8 * kBlockRecord * (first * blocks + b * width);
     const float* rows[kBlockCols];
     for (int64_t c = 0; c < width; ++c) rows[c] = x + (index ? index[first + c] : first + c) * ldx + 256 * b;
-    constexpr int64_t kSome = kLanes / kGroupsAtOnce;
-    for (int64_t c = 0; c < width; c += kSome) {
-      const int64_t some = width - c < kSome ? width - c : kSome;
-      if (some >= kAlone && quantize_block_columns(rows + c, static_cast<int>(some), record + c, width)) continue;
+    for (int64_t c = 0; c < width; c += kLanes) {
+      const int some = static_cast<int>(width - c < kLanes ? width - c : kLanes);
+      const auto quantize = 4 * some <= kLanes   ? quantize_block_columns<4>
+                            : 2 * some <= kLanes ? quantize_block_columns<2>
+                                                 : quantize_block_columns<1>;
+      if (some >= kAlone && quantize(rows + c, some, record + c, width)) continue;
       for (int64_t i = c; i < c + some; ++i) quantize_block(rows[i], record + i, width);
     }
   }

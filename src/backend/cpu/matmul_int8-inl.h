@@ -31,10 +31,13 @@ DSR1_INLINE void quantize_group(const float* x, int32_t* record, int64_t width) 
   record[kSum128At * width] = -128 * (sum[0] + sum[1]);
 }
 
-// The same for up to kLanes columns at once, with columns across the lanes where there is one number a column. False,
-// and nothing is done, where a value is not finite.
-static bool quantize_columns(const float* const* x, int n, int32_t* record, int64_t width) {
-  const I top = peaks_of(x, n);
+// The same for n columns of `groups` groups at once, up to kLanes in all: those of the first group in lanes 0 to n - 1,
+// those of the second in the next n, and so on. False, and nothing is done, where a value is not finite.
+static bool quantize_columns(const float* const* x, int n, int groups, int32_t* record, int64_t width) {
+  const float* p[kLanes];
+  for (int k = 0; k < groups; ++k)
+    for (int c = 0; c < n; ++c) p[k * n + c] = x[c] + 32 * k;
+  const I top = peaks_of(p, groups * n);
   if (reduce_max(top) >= 0x7f800000) return false;
   // Not below 2^-100, for all that is larger than the float before it.
   const F amax = from_bits(top), limit = set_f(0x1.fffffep-101f), steps = set_f(127.0f);
@@ -42,33 +45,44 @@ static bool quantize_columns(const float* const* x, int n, int32_t* record, int6
   alignas(64) float inverse[kLanes];
   store_f(inverse, select_gt(amax, limit, div(steps, amax), zero_f()));
   I q[8], sum[2];
-  levels_of(x, n, inverse, q, sum);
-  const auto put = [&](int row, I v) {
-    store_lanes(reinterpret_cast<float*>(record + row * width), from_bits(v), 0, n);
-  };
-  DSR1_UNROLL
-  for (int i = 0; i < 8; ++i) put(i, q[i]);
+  levels_of(p, groups * n, inverse, q, sum);
   const I all = add_i(sum[0], sum[1]);
-  put(kScaleAt, bits(scale));
-  put(kScaledSumAt, bits(mul(scale, to_float(all))));
-  put(kSum128At, sub_i(zero_i(), shl<7>(all)));
+  for (int k = 0; k < groups; ++k) {
+    int32_t* to = record + k * (kRecord * width - n);
+    const auto put = [&](int row, I v) {
+      store_lanes(reinterpret_cast<float*>(to + row * width), from_bits(v), k * n, (k + 1) * n);
+    };
+    DSR1_UNROLL
+    for (int i = 0; i < 8; ++i) put(i, q[i]);
+    put(kScaleAt, bits(scale));
+    put(kScaledSumAt, bits(mul(scale, to_float(all))));
+    put(kSum128At, sub_i(zero_i(), shl<7>(all)));
+  }
   return true;
 }
 
 static void prepare_int8(const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n, int32_t* acts,
                          int64_t unit_begin, int64_t unit_end) {
-  constexpr int64_t kAlone = 4;  // columns not worth turning round
+  constexpr int64_t kAlone = 3;  // columns not worth turning round
   const int64_t blocks = k / 32;
   const ColumnGroups groups(n, kCols);
-  for (int64_t u = unit_begin; u < unit_end; ++u) {
+  for (int64_t u = unit_begin; u < unit_end;) {
     const int64_t g = u / blocks, b = u % blocks, width = groups.width(g), first = groups.begin(g);
+    int64_t together = width < kLanes ? kLanes / width : 1;  // groups of 32
+    if (together > blocks - b) together = blocks - b;
+    if (together > unit_end - u) together = unit_end - u;
+    u += together;
     int32_t* record = acts + kRecord * (first * blocks + b * width);
     const float* rows[kCols];
     for (int64_t c = 0; c < width; ++c) rows[c] = x + (index ? index[first + c] : first + c) * ldx + 32 * b;
     for (int64_t c = 0; c < width; c += kLanes) {
       const int64_t some = width - c < kLanes ? width - c : kLanes;
-      if (some >= kAlone && quantize_columns(rows + c, static_cast<int>(some), record + c, width)) continue;
-      for (int64_t i = c; i < c + some; ++i) quantize_group(rows[i], record + i, width);
+      if (some >= kAlone &&
+          quantize_columns(rows + c, static_cast<int>(some), static_cast<int>(together), record + c, width))
+        continue;
+      for (int64_t i = 0; i < together; ++i)
+        for (int64_t j = c; j < c + some; ++j)
+          quantize_group(rows[j] + 32 * i, record + i * kRecord * width + j, width);
     }
   }
 }
