@@ -488,9 +488,11 @@ class CpuOps final : public ops::Ops {
   }
 
   void prepare(ActFormat f, const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n, std::byte* acts) {
-    const int64_t units = k_.activation_units(f, k, n);
-    for_each(units, /*alone=*/n <= 4,
-             [&](int64_t u, int) { k_.prepare_activations(f, x, ldx, index, k, n, acts, u, u + 1); });
+    constexpr int64_t kRun = 4096;  // elements: a microsecond or two, about what telling another thread takes
+    const int64_t units = k_.activation_units(f, k, n), run = std::max<int64_t>(1, kRun * units / (k * n));
+    for_each((units + run - 1) / run, /*alone=*/k * n <= 3 * kRun, [&](int64_t i, int) {
+      k_.prepare_activations(f, x, ldx, index, k, n, acts, i * run, std::min(units, (i + 1) * run));
+    });
   }
 
   // f(i, thread) for i in 0..n-1: on all threads, or on this one alone.
