@@ -35,6 +35,19 @@ Matrix matrix(const TensorView& w) {
   return {w.data, static_cast<uint32_t>(w.dtype), w.rows(), w.cols(), static_cast<int64_t>(w.row_size()), w.scale_inv};
 }
 
+// Columns [begin, end) of a matrix of whole blocks.
+Matrix columns(const TensorView& w, Range cols) {
+  Matrix m = matrix(w);
+  m.data = w.data + row_bytes(w.dtype, cols.begin);
+  m.cols = cols.end - cols.begin;
+  m.continues = cols.begin > 0;
+  return m;
+}
+
+// Columns of a matrix that many rows of activations meet at a time: a multiple of every block. Of 512 rows they are 2
+// MB, which a core keeps in its L2 cache or finds in the L3.
+constexpr int64_t kColumns = 2048;
+
 // Tokens of one attention task during prefill: enough query rows to reuse each K row, few enough to balance threads.
 constexpr int64_t kAttentionTokens = 16;
 
@@ -126,6 +139,10 @@ class CpuOps final : public ops::Ops {
 
   void linear(Mat x, std::span<const Linear> jobs) override {
     for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat}) {
+      if (f == ActFormat::kInt8 && x.rows > kFewRows && x.cols > kColumns) {
+        linear_in_pieces(x, jobs);
+        continue;
+      }
       int64_t n_parts = 0;
       for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(*j.weight, x.rows) : 0;
       if (n_parts == 0) continue;
@@ -358,6 +375,50 @@ class CpuOps final : public ops::Ops {
 
   // Gate and up, then down, cut inside every expert, so that one token's eight experts keep all threads reading; then
   // the weighted sum in the order of ids.
+  // With many rows: kColumns of the hidden layer at a time are made, gated and quantized while a core's cache holds
+  // them, and go into out, which continues; the next are made in the same pass. gate's memory holds a tile for each
+  // thread.
+  void ffn(Mat x, const ops::FfnWeights& w, Mat gate, Mat up, Mat out, const std::atomic<bool>* cut) override {
+    constexpr ActFormat kFormat = ActFormat::kInt8;
+    constexpr int64_t kTile = cpu::kRowGrain;
+    const int64_t n = x.rows, n_ff = w.gate.rows();
+    const int64_t in_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(kFormat, x.cols, n)));
+    const int64_t column_bytes = 2 * static_cast<int64_t>(k_.activation_bytes(kFormat, 256, n)) / 256;
+    const int64_t step = std::min(kColumns, (acts_bytes_ - in_bytes - 2 * kAlign) / column_bytes / 256 * 256);
+    if (n <= kFewColumns || step <= 0 || gate.stride < 2 * kTile * pool_.n_threads() || n_ff % kTile != 0 ||
+        format(w.gate) != kFormat || format(w.up) != kFormat || format(w.down) != kFormat)
+      return Ops::ffn(x, w, gate, up, out, cut);
+    const int64_t piece_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(kFormat, step, n)));
+    std::byte* pieces = workspace_.data() + in_bytes;
+    prepare(kFormat, x.data, x.stride, nullptr, x.cols, n, workspace_.data());
+    const Matrix gate_matrix = matrix(w.gate), up_matrix = matrix(w.up);
+    const int64_t out_parts = (out.cols + kTile - 1) / kTile, n_pieces = (n_ff + step - 1) / step;
+    const auto piece = [&](int64_t i) { return Range{i * step, std::min(n_ff, (i + 1) * step)}; };
+    for (int64_t i = 0; i <= n_pieces; ++i) {
+      if (cut != nullptr && cut->load(std::memory_order_relaxed)) return;
+      // Into out goes the piece before this one.
+      const int64_t last_parts = i > 0 ? out_parts : 0;
+      const Range cols = piece(i);
+      const int64_t blocks = (cols.end - cols.begin) / 32;
+      std::byte* made = pieces + i % 2 * piece_bytes;
+      const std::byte* before = pieces + (i + 1) % 2 * piece_bytes;
+      pool_.parallel_for(last_parts + (i < n_pieces ? (cols.end - cols.begin) / kTile : 0), [&](int64_t part, int t) {
+        if (part < last_parts) {
+          const Range r{part * kTile, std::min(out.cols, (part + 1) * kTile)};
+          return multiply(columns(w.down, piece(i - 1)), nullptr, before, n, out, r, t);
+        }
+        const int64_t r = cols.begin + (part - last_parts) * kTile, block = (part - last_parts) * kTile / 32;
+        float *g = gate.data + 2 * t * n * kTile, *u = g + n * kTile;
+        k_.matmul(gate_matrix, r, r + kTile, workspace_.data(), n, g - r, kTile, thread_scratch(t));
+        k_.matmul(up_matrix, r, r + kTile, workspace_.data(), n, u - r, kTile, thread_scratch(t));
+        k_.swiglu(g, u, n * kTile, g);
+        for (int64_t unit = block; unit < k_.activation_units(kFormat, blocks * 32, n); unit += blocks)
+          k_.prepare_activations(kFormat, g - block * 32, kTile, nullptr, blocks * 32, n, made, unit,
+                                 unit + kTile / 32);
+      });
+    }
+  }
+
   void moe_ffn(Mat x, const ops::ExpertWeights& e, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
     const int64_t used = weights.cols, pairs = x.rows * used, n_expert = static_cast<int64_t>(e.gate.size());
@@ -466,7 +527,7 @@ class CpuOps final : public ops::Ops {
   // With few rows of activations, where memory decides, parts are small (they end together) but not below
   // kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels. The parts never
   // decide a result.
-  static constexpr int64_t kFewRows = 8, kFewGrain = 16, kPartBytes = 32 << 10;
+  static constexpr int64_t kFewRows = 8, kFewColumns = 32, kFewGrain = 16, kPartBytes = 32 << 10;
   int64_t part_rows(const TensorView& w, int64_t n) const {
     const bool few = n <= kFewRows;
     const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
@@ -478,6 +539,29 @@ class CpuOps final : public ops::Ops {
   Range part_range(const TensorView& w, int64_t n, int64_t part) const {
     const int64_t rows = part_rows(w, n);
     return {part * rows, std::min(w.rows(), (part + 1) * rows)};
+  }
+
+  // With many rows the activations of a wide matrix are more than the caches hold, and each part of the rows would read
+  // them all from memory: kColumns at a time go through all parts instead.
+  void linear_in_pieces(Mat x, std::span<const Linear> jobs) {
+    int64_t n_parts = 0;
+    for (const Linear& j : jobs) n_parts += format(*j.weight) == ActFormat::kInt8 ? parts(*j.weight, x.rows) : 0;
+    if (n_parts == 0) return;
+    for (int64_t begin = 0; begin < x.cols; begin += kColumns) {
+      const Range cols{begin, std::min(x.cols, begin + kColumns)};
+      prepare(ActFormat::kInt8, x.data + begin, x.stride, nullptr, cols.end - begin, x.rows, workspace_.data());
+      pool_.parallel_for(n_parts, [&](int64_t part, int t) {
+        for (const Linear& j : jobs) {
+          if (format(*j.weight) != ActFormat::kInt8) continue;
+          const int64_t n = parts(*j.weight, x.rows);
+          if (part < n) {
+            return multiply(columns(*j.weight, cols), cols.end == x.cols ? j.bias : nullptr, workspace_.data(), x.rows,
+                            j.out, part_range(*j.weight, x.rows, part), t);
+          }
+          part -= n;
+        }
+      });
+    }
   }
 
   // One part of out = W acts + bias.
