@@ -51,6 +51,9 @@ constexpr int64_t kColumns = 2048;
 // Tokens of one attention task during prefill: enough query rows to reuse each K row, few enough to balance threads.
 constexpr int64_t kAttentionTokens = 16;
 
+// Rows of a transposed matrix turned together.
+constexpr int64_t kTurned = 16;
+
 // Experts asked for ahead of their use where they are paged: enough to keep a disk's queue full (R1's take 25 MB each),
 // few enough that memory keeps them until they are used.
 constexpr int64_t kExpertsAhead = 16;
@@ -102,7 +105,7 @@ class CpuOps final : public ops::Ops {
       int64_t head = 0;
       for (ActFormat f : {ActFormat::kInt8, ActFormat::kFloat})
         head = std::max(head, aligned(static_cast<int64_t>(k_.activation_bytes(f, widest, rows))));
-      head += thread_bytes_ + aligned(int64_t{d.kv_lora_rank} * d.nope * 4) + aligned(widest * 4);
+      head += thread_bytes_ + aligned(int64_t{d.kv_lora_rank} * d.nope * 4) + aligned(kTurned * widest * 4);
       // mla_attention_expanded: partial sums of kAttentionTokens rows beside the attention scratch.
       const int64_t expanded = aligned(static_cast<int64_t>(k_.attention_scratch_bytes(d.nope + d.rope, d.v_head))) +
                                kAttentionTokens * k_.attention_partial_floats(d.v_head) * 4;
@@ -473,6 +476,11 @@ class CpuOps final : public ops::Ops {
     const int64_t embd_parts = parts(e.down[0], per_expert), embd_tasks = n_active * embd_parts;
     const auto down_address = [&](int64_t task) { return part_address(e.down, task, embd_parts); };
     const bool fetch = x.rows <= kFewRows;
+    // Most experts of a prompt have few rows: what such a part waits for is memory.
+    const auto after = [&](int64_t task, int64_t n, int t, const auto& address) -> const std::byte* {
+      if (fetch) return upcoming_.after(task, n, t, address);
+      return task + 1 < n ? address(task + 1) : nullptr;
+    };
     if (fetch) upcoming_.will_be(embd_tasks, down_address);
     pool_.parallel_for(ff_tasks, [&](int64_t task, int t) {
       if (task % ff_parts == 0) ask(task / ff_parts + kExpertsAhead, true, false);
@@ -480,10 +488,8 @@ class CpuOps final : public ops::Ops {
       const Range r = part_range(e.gate[a.expert], per_expert, task % ff_parts);
       float *g = s.gate.row(a.begin), *up = s.up.row(a.begin);
       Matrix gate = matrix(e.gate[a.expert]), other = matrix(e.up[a.expert]);
-      if (fetch) {
-        gate.next = part_address(e.up, task, ff_parts);
-        other.next = upcoming_.after(task, ff_tasks, t, gate_address);
-      }
+      gate.next = part_address(e.up, task, ff_parts);
+      other.next = after(task, ff_tasks, t, gate_address);
       k_.matmul(gate, r.begin, r.end, a.acts, a.n, g, s.gate.stride, thread_scratch(t));
       k_.matmul(other, r.begin, r.end, a.acts, a.n, up, s.up.stride, thread_scratch(t));
       for (int64_t c = 0; c < a.n; ++c) {
@@ -504,7 +510,7 @@ class CpuOps final : public ops::Ops {
       const ActiveExpert& a = active_[static_cast<size_t>(task / embd_parts)];
       const Range r = part_range(e.down[a.expert], per_expert, task % embd_parts);
       Matrix down = matrix(e.down[a.expert]);
-      if (fetch) down.next = upcoming_.after(task, embd_tasks, t, down_address);
+      down.next = after(task, embd_tasks, t, down_address);
       k_.matmul(down, r.begin, r.end, a.acts, a.n, s.down.row(a.begin), s.down.stride, thread_scratch(t));
     });
     rows_parallel(x.rows, 4, [&](int64_t row) {
@@ -655,10 +661,12 @@ class CpuOps final : public ops::Ops {
     pool_.parallel_for(w.n_head, [&](int64_t h, int t) {
       std::byte* scratch = thread_scratch(t);
       float* turned = reinterpret_cast<float*>(scratch + aligned(static_cast<int64_t>(k_.matmul_scratch_bytes())));
-      float* row = turned + aligned(rank * nope * 4) / 4;
-      for (int64_t j = 0; j < rank; ++j) {
-        k_.dequantize_row(all, w.first_row + h * w.head_rows + j, row);
-        for (int64_t i = 0; i < nope; ++i) turned[i * rank + j] = row[i];
+      float* some = turned + aligned(rank * nope * 4) / 4;
+      for (int64_t j = 0; j < rank; j += kTurned) {  // a cache line of each turned row at a time
+        const int64_t n = std::min(kTurned, rank - j);
+        for (int64_t i = 0; i < n; ++i) k_.dequantize_row(all, w.first_row + h * w.head_rows + j + i, some + i * nope);
+        for (int64_t i = 0; i < nope; ++i)
+          for (int64_t l = 0; l < n; ++l) turned[i * rank + j + l] = some[l * nope + i];
       }
       const Matrix m{turned, static_cast<uint32_t>(DType::kF32), nope, rank, rank * 4, nullptr};
       k_.matmul(m, 0, nope, acts, c.rows, out.data + h * out_stride, out.stride, scratch);
