@@ -248,10 +248,15 @@ struct RowTile {  // kLanes rows beginning at base, of which lanes [first, last)
         first(static_cast<int>(r - base)),
         last(static_cast<int>(row_end - base < kLanes ? row_end - base : kLanes)),
         data(static_cast<const uint8_t*>(w.data) + base * w.row_bytes),
-        stream(r + kLanes < row_end ? data + kLanes * w.row_bytes
-               : w.next != nullptr  ? static_cast<const uint8_t*>(w.next)
-                                    : data,
-               kLanes * w.row_bytes) {}
+        stream(ahead_of(w, r, row_end), kLanes * w.row_bytes) {}
+  // What is read kAheadBytes later, a whole number of tiles: latency is longer than a tile of short rows takes.
+  const uint8_t* ahead_of(const Matrix& w, int64_t r, int64_t row_end) const {
+    constexpr int64_t kAheadBytes = 12 << 10;
+    const int64_t tiles = (kAheadBytes + kLanes * w.row_bytes - 1) / (kLanes * w.row_bytes), then = r + tiles * kLanes;
+    if (then < row_end) return data + tiles * kLanes * w.row_bytes;
+    const int64_t past = (then - row_end) / kLanes * kLanes;
+    return w.next != nullptr ? static_cast<const uint8_t*>(w.next) + past * w.row_bytes : data;
+  }
 };
 
 template <class T, int kN>
