@@ -1,7 +1,6 @@
 #include "dsr1/runtime/sampler.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -18,53 +17,78 @@ uint64_t split_mix(uint64_t state) {
   return state ^ (state >> 31);
 }
 
-// Four lanes at a time, in the compiler's portable vectors: a quarter of a vocabulary of 150,000 takes long enough that
-// it counts in every token.
-using Float4 = float __attribute__((vector_size(16)));
-using Int4 = int32_t __attribute__((vector_size(16)));
-using Double4 = double __attribute__((vector_size(32)));
+// Sixteen lanes at a time, in the compiler's portable vectors, for the widest registers there are: a vocabulary of
+// 150,000 takes long enough that it counts in every token. All widths give the same bits (this file is compiled without
+// contraction into fused operations).
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // whose resolvers would run before the sanitizers do
+#define DSR1_WIDE __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define DSR1_WIDE
+#endif
+#define DSR1_INLINE inline __attribute__((always_inline))
 
-Float4 splat(float v) { return Float4{v, v, v, v}; }
+constexpr size_t kLanes = 16;
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+using Doubles = double __attribute__((vector_size(8 * kLanes)));
 
-Float4 load(const float* p) {
-  Float4 v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// What is left of v from i on, filled up with -infinity.
-Float4 load_tail(std::span<const float> v, size_t i) {
-  Float4 tail = splat(kMinusInf);
-  std::memcpy(&tail, v.data() + i, (v.size() - i) * sizeof(float));
-  return tail;
+// v[i], v[i + 1], ..; -infinity beyond the end. By reference: vectors as values have another calling convention at
+// each width.
+DSR1_INLINE void load(std::span<const float> v, size_t i, Floats& out) {
+  if (i + kLanes <= v.size()) {
+    std::memcpy(&out, v.data() + i, sizeof out);
+    return;
+  }
+  out = Floats{} + kMinusInf;
+  std::memcpy(&out, v.data() + i, (v.size() - i) * sizeof(float));
 }
 
 // exp of x <= 88, with 0 for x below -87 or NaN. Cephes' scheme: 2^n * polynomial of the remainder.
-Float4 fast_exp(Float4 x) {
-  const Float4 clamped = x > splat(-87.0f) ? x : splat(-87.0f);
-  const Float4 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Float4 rounded = clamped * 1.44269504f + magic;
-  const Float4 n = rounded - magic;
-  const Float4 r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  Float4 y = splat(1.9875691500e-4f);
+DSR1_INLINE void fast_exp(Floats& x) {
+  const Floats lowest = Floats{} - 87.0f, magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats clamped = x > lowest ? x : lowest;
+  const Floats rounded = clamped * 1.44269504f + magic;
+  const Floats n = rounded - magic;
+  const Floats r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  Floats y = Floats{} + 1.9875691500e-4f;
   y = y * r + 1.3981999507e-3f;
   y = y * r + 8.3334519073e-3f;
   y = y * r + 4.1665795894e-2f;
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
-  const Int4 exponent = std::bit_cast<Int4>(rounded) - std::bit_cast<Int4>(magic);
-  y = std::bit_cast<Float4>(std::bit_cast<Int4>(y) + (exponent << 23));
-  return x > splat(-87.0f) ? y : splat(0.0f);
+  // The same bits as integers: these casts are GCC's, which for vectors change the type alone.
+  const Ints exponent = (Ints)rounded - (Ints)magic;
+  y = (Floats)((Ints)y + (exponent << 23));
+  x = x > lowest ? y : Floats{};
 }
 
-float max_of(std::span<const float> v) {
-  Float4 max = splat(kMinusInf);
-  auto take = [&](Float4 x) { max = x > max ? x : max; };  // false for NaN
-  size_t i = 0;
-  for (; i + 4 <= v.size(); i += 4) take(load(&v[i]));
-  take(load_tail(v, i));
-  return std::max(std::max(max[0], max[1]), std::max(max[2], max[3]));
+DSR1_WIDE float max_of(std::span<const float> v) {
+  Floats max = Floats{} + kMinusInf;
+  for (size_t i = 0; i < v.size(); i += kLanes) {
+    Floats x;
+    load(v, i, x);
+    max = x > max ? x : max;  // false for NaN
+  }
+  float top = kMinusInf;
+  for (size_t i = 0; i < kLanes; ++i) top = std::max(top, max[i]);
+  return top;
+}
+
+// The first i >= begin with v[i] > threshold; v.size() if there is none.
+DSR1_WIDE size_t find_above(std::span<const float> v, size_t begin, float threshold) {
+  size_t i = begin;
+  for (; i + kLanes <= v.size(); i += kLanes) {
+    Floats x;
+    load(v, i, x);
+    const Ints above = x > Floats{} + threshold;
+    int32_t any = 0;
+    for (size_t l = 0; l < kLanes; ++l) any |= above[l];
+    if (any != 0) break;
+  }
+  while (i < v.size() && !(v[i] > threshold)) ++i;
+  return i;
 }
 
 Error bad(const char* option, const char* expected, double found) {
@@ -74,13 +98,18 @@ Error bad(const char* option, const char* expected, double found) {
 
 }  // namespace
 
-double sum_exp(std::span<const float> logits, float shift) {
-  Double4 total = {0, 0, 0, 0};
-  auto add = [&](Float4 x) { total += __builtin_convertvector(fast_exp(x - shift), Double4); };
-  size_t i = 0;
-  for (; i + 4 <= logits.size(); i += 4) add(load(&logits[i]));
-  add(load_tail(logits, i));
-  return (total[0] + total[1]) + (total[2] + total[3]);
+DSR1_WIDE double sum_exp(std::span<const float> logits, float shift) {
+  Doubles total = {};
+  for (size_t i = 0; i < logits.size(); i += kLanes) {
+    Floats x;
+    load(logits, i, x);
+    x -= shift;
+    fast_exp(x);
+    total += __builtin_convertvector(x, Doubles);
+  }
+  double sum = 0;
+  for (size_t i = 0; i < kLanes; ++i) sum += total[i];
+  return sum;
 }
 
 Status check_sampler_params(const SamplerParams& p) {
@@ -353,8 +382,7 @@ void Sampler::collect_top_k(size_t k) {
     cand_.resize(k);
     threshold = cand_[k - 1].logit;
   };
-  for (size_t i = 0; i < work_.size(); ++i) {
-    if (!(work_[i] > threshold)) continue;
+  for (size_t i = 0; (i = find_above(work_, i, threshold)) < work_.size(); ++i) {
     cand_.push_back({work_[i], static_cast<int32_t>(i)});
     if (cand_.size() >= full) cut();
   }
