@@ -1,6 +1,7 @@
 #include "dsr1/runtime/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -17,74 +18,54 @@ uint64_t split_mix(uint64_t state) {
   return state ^ (state >> 31);
 }
 
-// Sixteen lanes at a time, in the compiler's portable vectors, for the widest registers there are: a vocabulary of
-// 150,000 takes long enough that it counts in every token. All widths give the same bits (this file is compiled without
-// contraction into fused operations).
+// Passes over a vocabulary of 150,000 take long enough that they count in every token: sixteen lanes at a time, which
+// the compiler makes vectors of, for the widest registers there are. All widths give the same bits: this file is
+// compiled without contraction into fused operations.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)  // whose resolvers would run before the sanitizers do
 #define DSR1_WIDE __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define DSR1_WIDE
 #endif
-#define DSR1_INLINE inline __attribute__((always_inline))
-
 constexpr size_t kLanes = 16;
-using Floats = float __attribute__((vector_size(4 * kLanes)));
-using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
-using Doubles = double __attribute__((vector_size(8 * kLanes)));
-
-// v[i], v[i + 1], ..; -infinity beyond the end. By reference: vectors as values have another calling convention at
-// each width.
-DSR1_INLINE void load(std::span<const float> v, size_t i, Floats& out) {
-  if (i + kLanes <= v.size()) {
-    std::memcpy(&out, v.data() + i, sizeof out);
-    return;
-  }
-  out = Floats{} + kMinusInf;
-  std::memcpy(&out, v.data() + i, (v.size() - i) * sizeof(float));
-}
 
 // exp of x <= 88, with 0 for x below -87 or NaN. Cephes' scheme: 2^n * polynomial of the remainder.
-DSR1_INLINE void fast_exp(Floats& x) {
-  const Floats lowest = Floats{} - 87.0f, magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Floats clamped = x > lowest ? x : lowest;
-  const Floats rounded = clamped * 1.44269504f + magic;
-  const Floats n = rounded - magic;
-  const Floats r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  Floats y = Floats{} + 1.9875691500e-4f;
+inline __attribute__((always_inline)) float fast_exp(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x > -87.0f ? x : -87.0f;
+  const float rounded = clamped * 1.44269504f + kMagic;
+  const float n = rounded - kMagic;
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  float y = 1.9875691500e-4f;
   y = y * r + 1.3981999507e-3f;
   y = y * r + 8.3334519073e-3f;
   y = y * r + 4.1665795894e-2f;
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
-  // The same bits as integers: these casts are GCC's, which for vectors change the type alone.
-  const Ints exponent = (Ints)rounded - (Ints)magic;
-  y = (Floats)((Ints)y + (exponent << 23));
-  x = x > lowest ? y : Floats{};
+  const int32_t exponent = std::bit_cast<int32_t>(rounded) - std::bit_cast<int32_t>(kMagic);
+  y = std::bit_cast<float>(std::bit_cast<int32_t>(y) + (exponent << 23));
+  return x > -87.0f ? y : 0.0f;
 }
 
 DSR1_WIDE float max_of(std::span<const float> v) {
-  Floats max = Floats{} + kMinusInf;
-  for (size_t i = 0; i < v.size(); i += kLanes) {
-    Floats x;
-    load(v, i, x);
-    max = x > max ? x : max;  // false for NaN
-  }
-  float top = kMinusInf;
-  for (size_t i = 0; i < kLanes; ++i) top = std::max(top, max[i]);
-  return top;
+  float max[kLanes];
+  std::fill_n(max, kLanes, kMinusInf);
+  const auto take = [&max](float x, size_t l) { max[l] = x > max[l] ? x : max[l]; };  // false for NaN
+  size_t i = 0;
+  for (; i + kLanes <= v.size(); i += kLanes)
+    for (size_t l = 0; l < kLanes; ++l) take(v[i + l], l);
+  for (size_t l = 0; i + l < v.size(); ++l) take(v[i + l], l);
+  return *std::max_element(max, max + kLanes);
 }
 
 // The first i >= begin with v[i] > threshold; v.size() if there is none.
 DSR1_WIDE size_t find_above(std::span<const float> v, size_t begin, float threshold) {
+  constexpr size_t kBlock = 128;
   size_t i = begin;
-  for (; i + kLanes <= v.size(); i += kLanes) {
-    Floats x;
-    load(v, i, x);
-    const Ints above = x > Floats{} + threshold;
-    int32_t any = 0;
-    for (size_t l = 0; l < kLanes; ++l) any |= above[l];
+  for (; i + kBlock <= v.size(); i += kBlock) {
+    int any = 0;
+    for (size_t l = 0; l < kBlock; ++l) any |= v[i + l] > threshold ? 1 : 0;
     if (any != 0) break;
   }
   while (i < v.size() && !(v[i] > threshold)) ++i;
@@ -99,16 +80,13 @@ Error bad(const char* option, const char* expected, double found) {
 }  // namespace
 
 DSR1_WIDE double sum_exp(std::span<const float> logits, float shift) {
-  Doubles total = {};
-  for (size_t i = 0; i < logits.size(); i += kLanes) {
-    Floats x;
-    load(logits, i, x);
-    x -= shift;
-    fast_exp(x);
-    total += __builtin_convertvector(x, Doubles);
-  }
+  double total[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes)
+    for (size_t l = 0; l < kLanes; ++l) total[l] += fast_exp(logits[i + l] - shift);
+  for (size_t l = 0; i + l < logits.size(); ++l) total[l] += fast_exp(logits[i + l] - shift);
   double sum = 0;
-  for (size_t i = 0; i < kLanes; ++i) sum += total[i];
+  for (double t : total) sum += t;
   return sum;
 }
 
