@@ -22,6 +22,15 @@ Result<std::unique_ptr<Memory>> Ops::allocate(size_t bytes, std::string_view wha
   return std::unique_ptr<Memory>(std::make_unique<HostMemory>(std::move(buffer)));
 }
 
+void Ops::ffn(Mat x, const FfnWeights& w, Mat gate, Mat up, Mat out, const std::atomic<bool>* cut) {
+  const Linear in[] = {{&w.gate, nullptr, gate}, {&w.up, nullptr, up}};
+  linear(x, in);
+  if (cut != nullptr && cut->load(std::memory_order_relaxed)) return;
+  swiglu(gate, up, gate);
+  const Linear last[] = {{&w.down, nullptr, out}};
+  linear(gate, last);
+}
+
 void Ops::moe_ffn(Mat x, const ExpertWeights& experts, const int32_t* ids, Mat weights, const MoeScratch& s, Mat out) {
   const int64_t rows = x.rows, used = weights.cols, n_expert = static_cast<int64_t>(experts.gate.size());
   // Counting sort of (row, k) by expert; slot[row * used + k] is where that pair's row lies in s.x.

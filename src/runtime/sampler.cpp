@@ -18,53 +18,58 @@ uint64_t split_mix(uint64_t state) {
   return state ^ (state >> 31);
 }
 
-// Four lanes at a time, in the compiler's portable vectors: a quarter of a vocabulary of 150,000 takes long enough that
-// it counts in every token.
-using Float4 = float __attribute__((vector_size(16)));
-using Int4 = int32_t __attribute__((vector_size(16)));
-using Double4 = double __attribute__((vector_size(32)));
-
-Float4 splat(float v) { return Float4{v, v, v, v}; }
-
-Float4 load(const float* p) {
-  Float4 v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// What is left of v from i on, filled up with -infinity.
-Float4 load_tail(std::span<const float> v, size_t i) {
-  Float4 tail = splat(kMinusInf);
-  std::memcpy(&tail, v.data() + i, (v.size() - i) * sizeof(float));
-  return tail;
-}
+// Passes over a vocabulary of 150,000 take long enough that they count in every token: sixteen lanes at a time, which
+// the compiler makes vectors of, for the widest registers there are. All widths give the same bits: this file is
+// compiled without contraction into fused operations.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // whose resolvers would run before the sanitizers do
+#define DSR1_WIDE __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define DSR1_WIDE
+#endif
+constexpr size_t kLanes = 16;
 
 // exp of x <= 88, with 0 for x below -87 or NaN. Cephes' scheme: 2^n * polynomial of the remainder.
-Float4 fast_exp(Float4 x) {
-  const Float4 clamped = x > splat(-87.0f) ? x : splat(-87.0f);
-  const Float4 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Float4 rounded = clamped * 1.44269504f + magic;
-  const Float4 n = rounded - magic;
-  const Float4 r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  Float4 y = splat(1.9875691500e-4f);
+inline __attribute__((always_inline)) float fast_exp(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x > -87.0f ? x : -87.0f;
+  const float rounded = clamped * 1.44269504f + kMagic;
+  const float n = rounded - kMagic;
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  float y = 1.9875691500e-4f;
   y = y * r + 1.3981999507e-3f;
   y = y * r + 8.3334519073e-3f;
   y = y * r + 4.1665795894e-2f;
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
-  const Int4 exponent = std::bit_cast<Int4>(rounded) - std::bit_cast<Int4>(magic);
-  y = std::bit_cast<Float4>(std::bit_cast<Int4>(y) + (exponent << 23));
-  return x > splat(-87.0f) ? y : splat(0.0f);
+  const int32_t exponent = std::bit_cast<int32_t>(rounded) - std::bit_cast<int32_t>(kMagic);
+  y = std::bit_cast<float>(std::bit_cast<int32_t>(y) + (exponent << 23));
+  return x > -87.0f ? y : 0.0f;
 }
 
-float max_of(std::span<const float> v) {
-  Float4 max = splat(kMinusInf);
-  auto take = [&](Float4 x) { max = x > max ? x : max; };  // false for NaN
+DSR1_WIDE float max_of(std::span<const float> v) {
+  float max[kLanes];
+  std::fill_n(max, kLanes, kMinusInf);
+  const auto take = [&max](float x, size_t l) { max[l] = x > max[l] ? x : max[l]; };  // false for NaN
   size_t i = 0;
-  for (; i + 4 <= v.size(); i += 4) take(load(&v[i]));
-  take(load_tail(v, i));
-  return std::max(std::max(max[0], max[1]), std::max(max[2], max[3]));
+  for (; i + kLanes <= v.size(); i += kLanes)
+    for (size_t l = 0; l < kLanes; ++l) take(v[i + l], l);
+  for (size_t l = 0; i + l < v.size(); ++l) take(v[i + l], l);
+  return *std::max_element(max, max + kLanes);
+}
+
+// The first i >= begin with v[i] > threshold; v.size() if there is none.
+DSR1_WIDE size_t find_above(std::span<const float> v, size_t begin, float threshold) {
+  constexpr size_t kBlock = 128;
+  size_t i = begin;
+  for (; i + kBlock <= v.size(); i += kBlock) {
+    int any = 0;
+    for (size_t l = 0; l < kBlock; ++l) any |= v[i + l] > threshold ? 1 : 0;
+    if (any != 0) break;
+  }
+  while (i < v.size() && !(v[i] > threshold)) ++i;
+  return i;
 }
 
 Error bad(const char* option, const char* expected, double found) {
@@ -74,13 +79,15 @@ Error bad(const char* option, const char* expected, double found) {
 
 }  // namespace
 
-double sum_exp(std::span<const float> logits, float shift) {
-  Double4 total = {0, 0, 0, 0};
-  auto add = [&](Float4 x) { total += __builtin_convertvector(fast_exp(x - shift), Double4); };
+DSR1_WIDE double sum_exp(std::span<const float> logits, float shift) {
+  double total[kLanes] = {};
   size_t i = 0;
-  for (; i + 4 <= logits.size(); i += 4) add(load(&logits[i]));
-  add(load_tail(logits, i));
-  return (total[0] + total[1]) + (total[2] + total[3]);
+  for (; i + kLanes <= logits.size(); i += kLanes)
+    for (size_t l = 0; l < kLanes; ++l) total[l] += fast_exp(logits[i + l] - shift);
+  for (size_t l = 0; i + l < logits.size(); ++l) total[l] += fast_exp(logits[i + l] - shift);
+  double sum = 0;
+  for (double t : total) sum += t;
+  return sum;
 }
 
 Status check_sampler_params(const SamplerParams& p) {
@@ -353,8 +360,7 @@ void Sampler::collect_top_k(size_t k) {
     cand_.resize(k);
     threshold = cand_[k - 1].logit;
   };
-  for (size_t i = 0; i < work_.size(); ++i) {
-    if (!(work_[i] > threshold)) continue;
+  for (size_t i = 0; (i = find_above(work_, i, threshold)) < work_.size(); ++i) {
     cand_.push_back({work_[i], static_cast<int32_t>(i)});
     if (cand_.size() >= full) cut();
   }

@@ -71,6 +71,34 @@ TEST_P(IsaKernels, AnOutputElementDoesNotDependOnHowTheWorkIsCut) {
   }
 }
 
+TEST_P(IsaKernels, ColumnsInTwoCallsHaveTheBitsOfOne) {
+  uint32_t seed = 200;
+  for (DType type : kAllTypes) {
+    const ActFormat format = k().activation_format(static_cast<uint32_t>(type));
+    if (format == ActFormat::kFloat) continue;
+    constexpr int64_t kCols = 1024, kCut = 256;
+    for (int64_t rows : {7, 67})
+      for (int64_t n : {1, 7, 16, 20, 40}) {
+        const auto w = test::random_weights(type, rows, kCols, ++seed);
+        const auto x = test::random_activations(n, kCols, ++seed);
+        const auto whole = test::run_matmul(k(), w.matrix(), x, n, 64);
+        std::vector<float> y(whole.size(), NAN);
+        for (int64_t begin : {int64_t{0}, kCut}) {
+          Matrix part = w.matrix();
+          part.data = static_cast<const char*>(part.data) + row_bytes(type, begin);
+          part.cols = begin == 0 ? kCut : kCols - kCut;
+          part.continues = begin != 0;
+          test::AlignedBytes acts(k().activation_bytes(format, part.cols, n)), scratch(k().matmul_scratch_bytes());
+          k().prepare_activations(format, x.data() + begin, kCols, nullptr, part.cols, n, acts.get(), 0,
+                                  k().activation_units(format, part.cols, n));
+          for (int64_t r = 0; r < rows; r += 33)
+            k().matmul(part, r, std::min(rows, r + 33), acts.get(), n, y.data(), rows, scratch.get());
+        }
+        EXPECT_TRUE(same_bits(y, whole)) << dtype_name(type) << " rows " << rows << " n " << n;
+      }
+  }
+}
+
 TEST_P(IsaKernels, ActivationsAtTheEdgesOfQuantizationHaveTheScalarTwinsBits) {
   for (DType type : {DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS, DType::kQ4_1}) {
     const auto w = test::random_weights(type, 16, 768, 3);

@@ -6,6 +6,7 @@
 
 #include "dsr1/backend/cpu.h"
 #include "dsr1/ops/kv_rows.h"
+#include "kernels/random_weights.h"
 #include "ops/backends.h"
 
 namespace dsr1::test {
@@ -76,6 +77,89 @@ TEST(CpuOps, OneTokenOfALongContextIsSharedBetweenThreadsWithoutChangingABit) {
     (*b)->attention(batch, 0, mat(q), kHeads, 0.125f, mat(shared));
     EXPECT_EQ(shared, alone) << isa;
   }
+}
+
+// Matrices wider than one piece, and prompts of more rows than go straight through registers.
+constexpr int64_t kRows = 40, kIn = 512, kHidden = 4352;
+
+struct Rows {
+  explicit Rows(int64_t cols) : data(static_cast<size_t>(kRows * cols), NAN), m{data.data(), kRows, cols, cols} {}
+  std::vector<float> data;
+  ops::Mat m;
+};
+
+TensorView view(const RandomWeights& w) {
+  TensorView t;
+  t.data = reinterpret_cast<const std::byte*>(w.bytes.data() + 1);
+  t.dtype = w.dtype;
+  t.n_dims = 2;
+  t.dims = {w.rows, w.cols, 0, 0};
+  return t;
+}
+
+ops::Limits wide_limits() {
+  ops::Limits l;
+  l.max_rows = kRows;
+  l.max_in = kHidden;
+  l.n_ctx = 1;
+  return l;
+}
+
+TEST(CpuOps, AWideMatrixInPiecesGivesEachRowWhatItGetsAlone) {
+  const RandomWeights a = random_weights(DType::kQ4_K, 70, kHidden, 1), b = random_weights(DType::kF16, 70, kHidden, 2),
+                      c = random_weights(DType::kQ6_K, 130, kHidden, 3);
+  const TensorView va = view(a), vb = view(b), vc = view(c);
+  const std::vector<float> bias = random_activations(1, 130, 4);
+  Rows x(kHidden);
+  x.data = random_activations(kRows, kHidden, 5);
+  x.m.data = x.data.data();
+  for_each_backend(wide_limits(), [&](ops::Ops& cpu) {
+    Rows ya(70), yb(70), yc(130), one_a(70), one_b(70), one_c(130);
+    const ops::Linear jobs[] = {{&va, bias.data(), ya.m}, {&vb, nullptr, yb.m}, {&vc, bias.data(), yc.m}};
+    cpu.linear(x.m, jobs);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const ops::Linear one[] = {{&va, bias.data(), one_a.m.row_range(r, 1)},
+                                 {&vb, nullptr, one_b.m.row_range(r, 1)},
+                                 {&vc, bias.data(), one_c.m.row_range(r, 1)}};
+      cpu.linear(x.m.row_range(r, 1), one);
+    }
+    EXPECT_EQ(ya.data, one_a.data) << cpu.name();
+    EXPECT_EQ(yb.data, one_b.data) << cpu.name();
+    EXPECT_EQ(yc.data, one_c.data) << cpu.name();
+  });
+}
+
+TEST(CpuOps, AFeedForwardNetworkInPiecesHasTheBitsOfItsComposition) {
+  const RandomWeights gate = random_weights(DType::kQ4_K, kHidden, kIn, 1),
+                      up = random_weights(DType::kQ5_K, kHidden, kIn, 2),
+                      down = random_weights(DType::kQ6_K, 70, kHidden, 3),
+                      back = random_weights(DType::kQ8_0, kIn, kHidden, 4);
+  const TensorView vg = view(gate), vu = view(up), vd = view(down), vb = view(back);
+  const std::vector<float> input = random_activations(kRows, kIn, 5);
+  for_each_backend(wide_limits(), [&](ops::Ops& cpu) {
+    Rows x(kIn), g(kHidden), u(kHidden), fused(70), composed(70), expected(kIn);
+    x.data = input;
+    x.m.data = x.data.data();
+    cpu.ffn(x.m, {vg, vu, vd}, g.m, u.m, fused.m, nullptr);
+    cpu.Ops::ffn(x.m, {vg, vu, vd}, g.m, u.m, composed.m, nullptr);
+    EXPECT_EQ(fused.data, composed.data) << cpu.name();
+    cpu.Ops::ffn(x.m, {vg, vu, vb}, g.m, u.m, expected.m, nullptr);
+    cpu.ffn(x.m, {vg, vu, vb}, g.m, u.m, x.m, nullptr);  // in place
+    EXPECT_EQ(x.data, expected.data) << cpu.name();
+  });
+}
+
+TEST(CpuOps, AFeedForwardNetworkThatIsCutLeavesBeforeItIsDone) {
+  const RandomWeights gate = random_weights(DType::kQ4_K, kHidden, kIn, 1),
+                      down = random_weights(DType::kQ4_K, 70, kHidden, 3);
+  const TensorView vg = view(gate), vd = view(down);
+  const std::atomic<bool> cut{true};
+  for_each_backend(wide_limits(), [&](ops::Ops& cpu) {
+    Rows x(kIn), g(kHidden), u(kHidden), out(70);
+    std::fill(x.data.begin(), x.data.end(), 1.0f);
+    cpu.ffn(x.m, {vg, vg, vd}, g.m, u.m, out.m, &cut);
+    for (float v : out.data) ASSERT_TRUE(std::isnan(v)) << cpu.name();
+  });
 }
 
 }  // namespace

@@ -125,6 +125,11 @@ struct Linear {
   Mat out;                   // [rows, out]
 };
 
+// A gated feed-forward network: gate and up [n_ff, n_embd], down [n_embd, n_ff].
+struct FfnWeights {
+  const TensorView &gate, &up, &down;
+};
+
 // A matrix for each head inside one tensor seen as [all rows, cols]: head h owns rows
 // first_row + h * head_rows ... + n_rows. This is how attn_kv_b holds K_h and V_h, and attn_k_b / attn_v_b one each.
 struct HeadedWeight {
@@ -300,6 +305,9 @@ class Ops {
   virtual void add(Mat a, Mat b, Mat out) = 0;
 
   // --- fused, with default compositions -------------------------------------------------------------------------
+  // out = Down(silu(Gate x) * Up x); out may be x. gate, up [rows, n_ff] are scratch, and written or not. Where *cut
+  // (may be null) becomes true it ends early, with out unfinished.
+  virtual void ffn(Mat x, const FfnWeights& w, Mat gate, Mat up, Mat out, const std::atomic<bool>* cut);
   // out[r] = sum over the row's experts of weight * Down(silu(Gate x) * Up x). Only chosen experts are read; rows are
   // grouped by expert; each row's sum runs in the order of its ids, so a row never depends on its neighbours.
   virtual void moe_ffn(Mat x, const ExpertWeights& experts, const int32_t* ids, Mat weights, const MoeScratch& scratch,

@@ -12,15 +12,27 @@ struct RowTile {  // kLanes rows beginning at base, of which lanes [first, last)
   int first, last;
   const uint8_t* data;
   Stream stream;
+  // Where the chains of one column begin.
+  F start(const float* y, bool continues) const {
+    if (!continues) return zero_f();
+    alignas(64) float lanes[kLanes] = {};  // others write the lanes that are not wanted
+    for (int i = first; i < last; ++i) lanes[i] = y[base + i];
+    return load_f(lanes);
+  }
   RowTile(const Matrix& w, int64_t r, int64_t row_end)
       : base(r + kLanes <= w.rows ? r : w.rows - kLanes),
         first(static_cast<int>(r - base)),
         last(static_cast<int>(row_end - base < kLanes ? row_end - base : kLanes)),
         data(static_cast<const uint8_t*>(w.data) + base * w.row_bytes),
-        stream(r + kLanes < row_end ? data + kLanes * w.row_bytes
-               : w.next != nullptr  ? static_cast<const uint8_t*>(w.next)
-                                    : data,
-               kLanes * w.row_bytes) {}
+        stream(ahead_of(w, r, row_end), kLanes * w.row_bytes) {}
+  // What is read kAheadBytes later, a whole number of tiles: latency is longer than a tile of short rows takes.
+  const uint8_t* ahead_of(const Matrix& w, int64_t r, int64_t row_end) const {
+    constexpr int64_t kAheadBytes = 12 << 10;
+    const int64_t tiles = (kAheadBytes + kLanes * w.row_bytes - 1) / (kLanes * w.row_bytes), then = r + tiles * kLanes;
+    if (then < row_end) return data + tiles * kLanes * w.row_bytes;
+    const int64_t past = (then - row_end) / kLanes * kLanes;
+    return w.next != nullptr ? static_cast<const uint8_t*>(w.next) + past * w.row_bytes : data;
+  }
 };
 
 DSR1_INLINE I broadcast_i(const int32_t* p) { return set_i(*p); }

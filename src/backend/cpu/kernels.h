@@ -26,6 +26,9 @@ struct Matrix {
   // What the calling thread reads after the rows it was given (null: unknown): its beginning is fetched during the last
   // of them. Any address: it is never read.
   const void* next = nullptr;
+  // The columns before these are in y already: y continues over them, with the bits of one matmul over all (not
+  // for float types).
+  bool continues = false;
 };
 
 // How a weight type wants its activations. Types in blocks of 32: int8 in groups of 32. Types in blocks of 256: int8 in
@@ -60,7 +63,8 @@ struct CpuKernels {
   // --- matrices ---
   ActFormat (*activation_format)(uint32_t type);
   // n rows of k floats made ready for matmul, once for all matrices of that format that read them. Work is cut into
-  // units that any threads do in any order. x row i is x + index[i] * ldx (index null: i). acts: 64-byte aligned.
+  // units that any threads do in any order; kInt8 and kInt8Blocks: unit i * k / e + b is elements [e b, e b + e) of the
+  // i-th group of rows, e = 32 and 256. x row i is x + index[i] * ldx (index null: i). acts: 64-byte aligned.
   size_t (*activation_bytes)(ActFormat format, int64_t k, int64_t n);
   int64_t (*activation_units)(ActFormat format, int64_t k, int64_t n);
   void (*prepare_activations)(ActFormat format, const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t n,

@@ -305,11 +305,11 @@ DSR1_INLINE void block_sums(const uint8_t* p, int64_t stride, const typename Sou
 
 template <class T, int kN>
 static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, const int32_t* record, Stream stream,
-                           float* y, int64_t ldy) {
+                           float* y, int64_t ldy, bool continues) {
   const uint8_t* p = t.data;
   F acc[kN];
   DSR1_UNROLL
-  for (int c = 0; c < kN; ++c) acc[c] = zero_f();
+  for (int c = 0; c < kN; ++c) acc[c] = t.start(y + c * ldy, continues);
   for (int64_t b = 0; b < blocks; ++b) {
     typename Source<T>::Head h;
     I sum[kN], minima[kN];

@@ -128,11 +128,11 @@ struct Dots {
 
 template <class T, int kN>
 static void few_tile(const RowTile& t, int64_t stride, int64_t blocks, const int32_t* record, Stream stream, float* y,
-                     int64_t ldy) {
+                     int64_t ldy, bool continues) {
   const uint8_t* p = t.data;
   F acc[kN];
   DSR1_UNROLL
-  for (int c = 0; c < kN; ++c) acc[c] = zero_f();
+  for (int c = 0; c < kN; ++c) acc[c] = t.start(y + c * ldy, continues);
   for (int64_t b = 0; b < blocks; ++b) {
     typename Source<T>::Head h;
     Source<T>::head(p, stride, h);
@@ -160,7 +160,7 @@ template <class T>
 constexpr int64_t kFewGroups = kInBlocks<T> ? 1 : 2;
 
 template <class T>
-using FewTile = void (*)(const RowTile&, int64_t, int64_t, const int32_t*, Stream, float*, int64_t);
+using FewTile = void (*)(const RowTile&, int64_t, int64_t, const int32_t*, Stream, float*, int64_t, bool);
 
 template <class T, int kN = 1>
 static FewTile<T> find_few_tile(int64_t width) {
@@ -186,7 +186,8 @@ static void few_columns(const Matrix& w, int64_t row_begin, int64_t row_end, con
       const int64_t c0 = columns.begin(g);
       // A second group finds the rows in the caches.
       find_few_tile<T>(columns.width(g))(t, w.row_bytes, blocks, acts + kRecordOf<T> * c0 * (w.cols / 32),
-                                         g == 0 ? t.stream : Stream(t.data, kLanes * w.row_bytes), y + c0 * ldy, ldy);
+                                         g == 0 ? t.stream : Stream(t.data, kLanes * w.row_bytes), y + c0 * ldy, ldy,
+                                         w.continues);
     }
   }
 }
@@ -292,6 +293,7 @@ static void some_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
   alignas(64) float acc[kLanes * kSomeColumns] = {};
   for (int64_t r = row_begin; r < row_end; r += kLanes) {
     RowTile t(w, r, row_end);
+    for (int64_t c = 0; c < n; ++c) store_f(acc + c * kLanes, t.start(y + c * ldy, w.continues));
     for (int64_t b = 0; b < all_blocks; b += kBlocks) {
       const int64_t blocks = all_blocks - b < kBlocks ? all_blocks - b : kBlocks;
       pack_panel<T>(t.data + b * static_cast<int64_t>(sizeof(typename T::Block)), w.row_bytes, blocks, scratch,
@@ -299,7 +301,7 @@ static void some_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
       for (int64_t g = 0; g < columns.count; ++g) {
         const int64_t width = columns.width(g), c0 = columns.begin(g);
         find_tile<T>(width)(scratch, acts + kRecordOf<T> * (c0 * all_groups + width * b * kBlockGroups),
-                            blocks * kBlockGroups, acc + c0 * kLanes, kLanes, b == 0);
+                            blocks * kBlockGroups, acc + c0 * kLanes, kLanes, false);
       }
     }
     for (int64_t c = 0; c < n; ++c) store_lanes(y + c * ldy + t.base, load_f(acc + c * kLanes), t.first, t.last);
@@ -321,6 +323,7 @@ static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
     const int64_t panels = (rows + kLanes - 1) / kLanes;
     for (int64_t k0 = 0; k0 < all_groups; k0 += kChunkGroups) {
       const int64_t groups = all_groups - k0 < kChunkGroups ? all_groups - k0 : kChunkGroups;
+      const bool begins = k0 == 0 && !w.continues;
       const int64_t blocks = groups / kBlockGroups,
                     offset = k0 / kBlockGroups * static_cast<int64_t>(sizeof(typename T::Block));
       for (int64_t p = 0; p < panels; ++p) {
@@ -344,15 +347,15 @@ static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t r = r0 + p * kLanes;
           if (r + kLanes <= row_end) {
-            f(scratch + p * kPanelBytes, record, groups, y + c0 * ldy + r, ldy, k0 == 0);
+            f(scratch + p * kPanelBytes, record, groups, y + c0 * ldy + r, ldy, begins);
             continue;
           }
           // The last rows of the range: the panel may begin before r (end of the matrix), and lanes are left over.
           const int64_t base = w.rows < kLanes || r + kLanes <= w.rows ? r : w.rows - kLanes;
           const int64_t skip = r - base, count = row_end - r;
-          for (int64_t c = 0; k0 != 0 && c < width; ++c)
+          for (int64_t c = 0; !begins && c < width; ++c)
             for (int64_t i = 0; i < count; ++i) edge[c * kLanes + skip + i] = y[(c0 + c) * ldy + r + i];
-          f(scratch + p * kPanelBytes, record, groups, edge, kLanes, k0 == 0);
+          f(scratch + p * kPanelBytes, record, groups, edge, kLanes, begins);
           for (int64_t c = 0; c < width; ++c)
             for (int64_t i = 0; i < count; ++i) y[(c0 + c) * ldy + r + i] = edge[c * kLanes + skip + i];
         }

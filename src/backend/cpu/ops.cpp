@@ -35,8 +35,24 @@ Matrix matrix(const TensorView& w) {
   return {w.data, static_cast<uint32_t>(w.dtype), w.rows(), w.cols(), static_cast<int64_t>(w.row_size()), w.scale_inv};
 }
 
+// Columns [begin, end) of a matrix of whole blocks.
+Matrix columns(const TensorView& w, Range cols) {
+  Matrix m = matrix(w);
+  m.data = w.data + row_bytes(w.dtype, cols.begin);
+  m.cols = cols.end - cols.begin;
+  m.continues = cols.begin > 0;
+  return m;
+}
+
+// Columns of a matrix that many rows of activations meet at a time: a multiple of every block. Of 512 rows they are 2
+// MB, which a core keeps in its L2 cache or finds in the L3.
+constexpr int64_t kColumns = 2048;
+
 // Tokens of one attention task during prefill: enough query rows to reuse each K row, few enough to balance threads.
 constexpr int64_t kAttentionTokens = 16;
+
+// Rows of a transposed matrix turned together.
+constexpr int64_t kTurned = 16;
 
 // Experts asked for ahead of their use where they are paged: enough to keep a disk's queue full (R1's take 25 MB each),
 // few enough that memory keeps them until they are used.
@@ -89,7 +105,7 @@ class CpuOps final : public ops::Ops {
       int64_t head = 0;
       for (ActFormat f : cpu::kActFormats)
         head = std::max(head, aligned(static_cast<int64_t>(k_.activation_bytes(f, widest, rows))));
-      head += thread_bytes_ + aligned(int64_t{d.kv_lora_rank} * d.nope * 4) + aligned(widest * 4);
+      head += thread_bytes_ + aligned(int64_t{d.kv_lora_rank} * d.nope * 4) + aligned(kTurned * widest * 4);
       // mla_attention_expanded: partial sums of kAttentionTokens rows beside the attention scratch.
       const int64_t expanded = aligned(static_cast<int64_t>(k_.attention_scratch_bytes(d.nope + d.rope, d.v_head))) +
                                kAttentionTokens * k_.attention_partial_floats(d.v_head) * 4;
@@ -126,6 +142,10 @@ class CpuOps final : public ops::Ops {
 
   void linear(Mat x, std::span<const Linear> jobs) override {
     for (ActFormat f : cpu::kActFormats) {
+      if (f != ActFormat::kFloat && x.rows > kFewRows && x.cols > kColumns) {
+        linear_in_pieces(f, x, jobs);
+        continue;
+      }
       int64_t n_parts = 0;
       for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(*j.weight, x.rows) : 0;
       if (n_parts == 0) continue;
@@ -358,6 +378,53 @@ class CpuOps final : public ops::Ops {
 
   // Gate and up, then down, cut inside every expert, so that one token's eight experts keep all threads reading; then
   // the weighted sum in the order of ids.
+  // With many rows: kColumns of the hidden layer at a time are made, gated and quantized while a core's cache holds
+  // them, and go into out, which continues; the next are made in the same pass. gate's memory holds a tile for each
+  // thread.
+  void ffn(Mat x, const ops::FfnWeights& w, Mat gate, Mat up, Mat out, const std::atomic<bool>* cut) override {
+    constexpr int64_t kTile = cpu::kRowGrain;
+    const ActFormat in = format(w.gate), made_as = format(w.down);
+    const int64_t unit = made_as == ActFormat::kInt8Blocks ? 256 : 32, made_rows = std::max(kTile, unit);
+    const int64_t n = x.rows, n_ff = w.gate.rows();
+    const int64_t in_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(in, x.cols, n)));
+    const int64_t column_bytes = 2 * static_cast<int64_t>(k_.activation_bytes(made_as, 256, n)) / 256;
+    const int64_t step = std::min(kColumns, (acts_bytes_ - in_bytes - 2 * kAlign) / column_bytes / 256 * 256);
+    if (n <= kFewColumns || step <= 0 || gate.stride < (2 * kTile + made_rows) * pool_.n_threads() ||
+        n_ff % made_rows != 0 || in == ActFormat::kFloat || format(w.up) != in || made_as == ActFormat::kFloat)
+      return Ops::ffn(x, w, gate, up, out, cut);
+    const int64_t piece_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(made_as, step, n)));
+    std::byte* pieces = workspace_.data() + in_bytes;
+    prepare(in, x.data, x.stride, nullptr, x.cols, n, workspace_.data());
+    const Matrix gate_matrix = matrix(w.gate), up_matrix = matrix(w.up);
+    const int64_t out_parts = (out.cols + kTile - 1) / kTile, n_pieces = (n_ff + step - 1) / step;
+    const auto piece = [&](int64_t i) { return Range{i * step, std::min(n_ff, (i + 1) * step)}; };
+    for (int64_t i = 0; i <= n_pieces; ++i) {
+      if (cut != nullptr && cut->load(std::memory_order_relaxed)) return;
+      // Into out goes the piece before this one.
+      const int64_t last_parts = i > 0 ? out_parts : 0;
+      const Range cols = piece(i);
+      const int64_t width = cols.end - cols.begin, units = width / unit;
+      std::byte* made = pieces + i % 2 * piece_bytes;
+      const std::byte* before = pieces + (i + 1) % 2 * piece_bytes;
+      pool_.parallel_for(last_parts + (i < n_pieces ? width / made_rows : 0), [&](int64_t part, int t) {
+        if (part < last_parts) {
+          const Range r{part * kTile, std::min(out.cols, (part + 1) * kTile)};
+          return multiply(columns(w.down, piece(i - 1)), nullptr, before, n, out, r, t);
+        }
+        const int64_t first = (part - last_parts) * made_rows;
+        float *g = gate.data + (2 * kTile + made_rows) * t * n, *u = g + n * kTile, *h = u + n * kTile;
+        for (int64_t at = 0; at < made_rows; at += kTile) {
+          const int64_t r = cols.begin + first + at;
+          k_.matmul(gate_matrix, r, r + kTile, workspace_.data(), n, g - r, kTile, thread_scratch(t));
+          k_.matmul(up_matrix, r, r + kTile, workspace_.data(), n, u - r, kTile, thread_scratch(t));
+          for (int64_t c = 0; c < n; ++c) k_.swiglu(g + c * kTile, u + c * kTile, kTile, h + c * made_rows + at);
+        }
+        for (int64_t j = first / unit; j < k_.activation_units(made_as, width, n); j += units)
+          k_.prepare_activations(made_as, h - first, made_rows, nullptr, width, n, made, j, j + made_rows / unit);
+      });
+    }
+  }
+
   void moe_ffn(Mat x, const ops::ExpertWeights& e, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
     const int64_t used = weights.cols, pairs = x.rows * used, n_expert = static_cast<int64_t>(e.gate.size());
@@ -412,6 +479,11 @@ class CpuOps final : public ops::Ops {
     const int64_t embd_parts = parts(e.down[0], per_expert), embd_tasks = n_active * embd_parts;
     const auto down_address = [&](int64_t task) { return part_address(e.down, task, embd_parts); };
     const bool fetch = x.rows <= kFewRows;
+    // Most experts of a prompt have few rows: what such a part waits for is memory.
+    const auto after = [&](int64_t task, int64_t n, int t, const auto& address) -> const std::byte* {
+      if (fetch) return upcoming_.after(task, n, t, address);
+      return task + 1 < n ? address(task + 1) : nullptr;
+    };
     if (fetch) upcoming_.will_be(embd_tasks, down_address);
     pool_.parallel_for(ff_tasks, [&](int64_t task, int t) {
       if (task % ff_parts == 0) ask(task / ff_parts + kExpertsAhead, true, false);
@@ -419,10 +491,8 @@ class CpuOps final : public ops::Ops {
       const Range r = part_range(e.gate[a.expert], per_expert, task % ff_parts);
       float *g = s.gate.row(a.begin), *up = s.up.row(a.begin);
       Matrix gate = matrix(e.gate[a.expert]), other = matrix(e.up[a.expert]);
-      if (fetch) {
-        gate.next = part_address(e.up, task, ff_parts);
-        other.next = upcoming_.after(task, ff_tasks, t, gate_address);
-      }
+      gate.next = part_address(e.up, task, ff_parts);
+      other.next = after(task, ff_tasks, t, gate_address);
       k_.matmul(gate, r.begin, r.end, a.acts, a.n, g, s.gate.stride, thread_scratch(t));
       k_.matmul(other, r.begin, r.end, a.acts, a.n, up, s.up.stride, thread_scratch(t));
       for (int64_t c = 0; c < a.n; ++c) {
@@ -443,7 +513,7 @@ class CpuOps final : public ops::Ops {
       const ActiveExpert& a = active_[static_cast<size_t>(task / embd_parts)];
       const Range r = part_range(e.down[a.expert], per_expert, task % embd_parts);
       Matrix down = matrix(e.down[a.expert]);
-      if (fetch) down.next = upcoming_.after(task, embd_tasks, t, down_address);
+      down.next = after(task, embd_tasks, t, down_address);
       k_.matmul(down, r.begin, r.end, a.acts, a.n, s.down.row(a.begin), s.down.stride, thread_scratch(t));
     });
     rows_parallel(x.rows, 4, [&](int64_t row) {
@@ -466,7 +536,7 @@ class CpuOps final : public ops::Ops {
   // With few rows of activations, where memory decides, parts are small (they end together) but not below
   // kPartBytes (a microsecond or two of reading); with many they are whole kRowGrains, for the panels. The parts never
   // decide a result.
-  static constexpr int64_t kFewRows = 8, kFewGrain = 16, kPartBytes = 32 << 10;
+  static constexpr int64_t kFewRows = 8, kFewColumns = 32, kFewGrain = 16, kPartBytes = 32 << 10;
   int64_t part_rows(const TensorView& w, int64_t n) const {
     const bool few = n <= kFewRows;
     const int64_t grain = few ? kFewGrain : cpu::kRowGrain;
@@ -478,6 +548,29 @@ class CpuOps final : public ops::Ops {
   Range part_range(const TensorView& w, int64_t n, int64_t part) const {
     const int64_t rows = part_rows(w, n);
     return {part * rows, std::min(w.rows(), (part + 1) * rows)};
+  }
+
+  // With many rows the activations of a wide matrix are more than the caches hold, and each part of the rows would read
+  // them all from memory: kColumns at a time go through all parts instead.
+  void linear_in_pieces(ActFormat f, Mat x, std::span<const Linear> jobs) {
+    int64_t n_parts = 0;
+    for (const Linear& j : jobs) n_parts += format(*j.weight) == f ? parts(*j.weight, x.rows) : 0;
+    if (n_parts == 0) return;
+    for (int64_t begin = 0; begin < x.cols; begin += kColumns) {
+      const Range cols{begin, std::min(x.cols, begin + kColumns)};
+      prepare(f, x.data + begin, x.stride, nullptr, cols.end - begin, x.rows, workspace_.data());
+      pool_.parallel_for(n_parts, [&](int64_t part, int t) {
+        for (const Linear& j : jobs) {
+          if (format(*j.weight) != f) continue;
+          const int64_t n = parts(*j.weight, x.rows);
+          if (part < n) {
+            return multiply(columns(*j.weight, cols), cols.end == x.cols ? j.bias : nullptr, workspace_.data(), x.rows,
+                            j.out, part_range(*j.weight, x.rows, part), t);
+          }
+          part -= n;
+        }
+      });
+    }
   }
 
   // One part of out = W acts + bias.
@@ -573,10 +666,12 @@ class CpuOps final : public ops::Ops {
     pool_.parallel_for(w.n_head, [&](int64_t h, int t) {
       std::byte* scratch = thread_scratch(t);
       float* turned = reinterpret_cast<float*>(scratch + aligned(static_cast<int64_t>(k_.matmul_scratch_bytes())));
-      float* row = turned + aligned(rank * nope * 4) / 4;
-      for (int64_t j = 0; j < rank; ++j) {
-        k_.dequantize_row(all, w.first_row + h * w.head_rows + j, row);
-        for (int64_t i = 0; i < nope; ++i) turned[i * rank + j] = row[i];
+      float* some = turned + aligned(rank * nope * 4) / 4;
+      for (int64_t j = 0; j < rank; j += kTurned) {  // a cache line of each turned row at a time
+        const int64_t n = std::min(kTurned, rank - j);
+        for (int64_t i = 0; i < n; ++i) k_.dequantize_row(all, w.first_row + h * w.head_rows + j + i, some + i * nope);
+        for (int64_t i = 0; i < nope; ++i)
+          for (int64_t l = 0; l < n; ++l) turned[i * rank + j + l] = some[l * nope + i];
       }
       const Matrix m{turned, static_cast<uint32_t>(DType::kF32), nope, rank, rank * 4, nullptr};
       k_.matmul(m, 0, nope, acts, c.rows, out.data + h * out_stride, out.stride, scratch);

@@ -186,12 +186,7 @@ void bind_gqa_model(TensorBinder& t, const ModelConfig& c, const LoadOptions&, W
 void dense_ffn(const TensorView& gate, const TensorView& up, const TensorView& down, Mat x, const Scratch& s,
                ops::Ops& ops, Mat out, const std::atomic<bool>* cut) {
   const Mat g{s.gate.data, s.gate.rows, gate.rows(), s.gate.stride}, u{s.up.data, s.up.rows, up.rows(), s.up.stride};
-  const Linear in[] = {{&gate, nullptr, g}, {&up, nullptr, u}};
-  ops.linear(x, in);
-  if (is_cut(cut)) return;
-  ops.swiglu(g, u, g);
-  const Linear last[] = {{&down, nullptr, out}};
-  ops.linear(g, last);
+  ops.ffn(x, {gate, up, down}, g, u, out, cut);
 }
 
 namespace {

@@ -82,7 +82,9 @@ size_t activation_bytes(ActFormat format, int64_t k, int64_t n) {
   return (row * static_cast<size_t>(n) + 63) / 64 * 64;
 }
 
-int64_t activation_units(ActFormat, int64_t, int64_t n) { return n; }
+int64_t activation_units(ActFormat format, int64_t k, int64_t n) {
+  return format == ActFormat::kFloat ? n : n * (k / (format == ActFormat::kInt8 ? 32 : 256));
+}
 
 // The largest magnitude as bits, so that a NaN counts as larger than infinity.
 uint32_t peak(const float* x, int n) {
@@ -124,28 +126,21 @@ void quantize_group(const float* x, ActGroup& a) {
 
 void prepare_activations(ActFormat format, const float* x, int64_t ldx, const int32_t* index, int64_t k, int64_t /*n*/,
                          void* acts, int64_t unit_begin, int64_t unit_end) {
-  for (int64_t i = unit_begin; i < unit_end; ++i) {
+  const int64_t units = activation_units(format, k, 1);
+  for (int64_t u = unit_begin; u < unit_end; ++u) {
+    const int64_t i = u / units, b = u % units;
     const float* row = x + (index ? index[i] : i) * ldx;
-    if (format == ActFormat::kFloat) {
-      std::memcpy(static_cast<float*>(acts) + i * k, row, static_cast<size_t>(k) * 4);
-      continue;
-    }
-    if (format == ActFormat::kInt8Blocks) {
-      ActBlock* out = static_cast<ActBlock*>(acts) + i * (k / 256);
-      for (int64_t b = 0; b < k / 256; ++b) quantize_block(row + 256 * b, out[b]);
-      continue;
-    }
-    ActGroup* out = static_cast<ActGroup*>(acts) + i * (k / kGroup);
-    for (int64_t b = 0; b < k / kGroup; ++b) quantize_group(row + kGroup * b, out[b]);
+    if (format == ActFormat::kFloat) std::memcpy(static_cast<float*>(acts) + i * k, row, static_cast<size_t>(k) * 4);
+    else if (format == ActFormat::kInt8) quantize_group(row + kGroup * b, static_cast<ActGroup*>(acts)[u]);
+    else quantize_block(row + 256 * b, static_cast<ActBlock*>(acts)[u]);
   }
 }
 
 // ---- dot products ----
 
 template <class T>
-float dot_int8(const void* weight_row, const ActGroup* a, int64_t k) {
+float dot_int8(const void* weight_row, const ActGroup* a, int64_t k, float acc) {
   const auto* w = static_cast<const typename T::Block*>(weight_row);
-  float acc = 0;
   for (int64_t b = 0; b < k / kGroup; ++b, ++a) {
     const typename T::Block& block = w[b * kGroup / T::kElements];
     const int g = static_cast<int>(b % (T::kElements / kGroup));
@@ -199,12 +194,11 @@ struct Factors<quant::Q3_K> {
 };
 
 template <class T>
-float dot_blocks(const void* weight_row, const ActBlock* a, int64_t k) {
+float dot_blocks(const void* weight_row, const ActBlock* a, int64_t k, float acc) {
   using Int = Factors<T>;
   const auto* w = static_cast<const typename T::Block*>(weight_row);
   constexpr int n_parts = Int::kHalves ? 2 : 1;
   constexpr bool has_min = T::kForm == Form::kMin || T::kForm == Form::kHalvesMin;
-  float acc = 0;
   for (int64_t b = 0; b < k / 256; ++b) {
     int32_t dots = 0, minima = 0;
     for (int g = 0; g < 8; ++g) {
@@ -239,10 +233,10 @@ float dot_blocks(const void* weight_row, const ActBlock* a, int64_t k) {
 }
 
 template <class T>
-float dot_quantized(const void* weight_row, const void* acts, int64_t column, int64_t k) {
+float dot_quantized(const void* weight_row, const void* acts, int64_t column, int64_t k, float acc) {
   if constexpr (T::kElements == 256)
-    return dot_blocks<T>(weight_row, static_cast<const ActBlock*>(acts) + column * (k / 256), k);
-  else return dot_int8<T>(weight_row, static_cast<const ActGroup*>(acts) + column * (k / kGroup), k);
+    return dot_blocks<T>(weight_row, static_cast<const ActBlock*>(acts) + column * (k / 256), k, acc);
+  else return dot_int8<T>(weight_row, static_cast<const ActGroup*>(acts) + column * (k / kGroup), k, acc);
 }
 
 // Element k of a float row; F8 takes its block's multiplier.
@@ -281,9 +275,9 @@ void matmul(const Matrix& w, int64_t row_begin, int64_t row_end, const void* act
   case quant::T::kGgufId:                                        \
     out = dot_float<quant::T>(row, scale_row(w, r), xf, w.cols); \
     break;
-#define DSR1_QUANT_TYPE(T)                               \
-  case quant::T::kGgufId:                                \
-    out = dot_quantized<quant::T>(row, acts, c, w.cols); \
+#define DSR1_QUANT_TYPE(T)                                                         \
+  case quant::T::kGgufId:                                                          \
+    out = dot_quantized<quant::T>(row, acts, c, w.cols, w.continues ? out : 0.0f); \
     break;
 #include "dsr1/quant/all.inc"
         default: break;
@@ -432,7 +426,7 @@ void segment_row(const Attention& a, const float* q, int64_t n_keys, int64_t seg
     float dot;
     if (a.type == quant::F32::kGgufId) dot = dot_float<quant::F32>(k, nullptr, q, a.k_dim);
     else if (a.type == quant::F16::kGgufId) dot = dot_float<quant::F16>(k, nullptr, q, a.k_dim);
-    else dot = dot_int8<quant::Q8_0>(k, xq, a.k_dim);
+    else dot = dot_int8<quant::Q8_0>(k, xq, a.k_dim, 0.0f);
     score[j - begin] = dot * a.scale;
   }
   partial[0] = max_of(score, end - begin);
