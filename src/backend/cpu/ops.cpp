@@ -376,8 +376,6 @@ class CpuOps final : public ops::Ops {
     rows_parallel(a.rows, 8, [&](int64_t r) { k_.add(a.row(r), b.row(r), a.cols, out.row(r)); });
   }
 
-  // Gate and up, then down, cut inside every expert, so that one token's eight experts keep all threads reading; then
-  // the weighted sum in the order of ids.
   // With many rows: kColumns of the hidden layer at a time are made, gated and quantized while a core's cache holds
   // them, and go into out, which continues; the next are made in the same pass. gate's memory holds a tile for each
   // thread.
@@ -389,8 +387,11 @@ class CpuOps final : public ops::Ops {
     const int64_t in_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(in, x.cols, n)));
     const int64_t column_bytes = 2 * static_cast<int64_t>(k_.activation_bytes(made_as, 256, n)) / 256;
     const int64_t step = std::min(kColumns, (acts_bytes_ - in_bytes - 2 * kAlign) / column_bytes / 256 * 256);
-    if (n <= kFewColumns || step <= 0 || gate.stride < (2 * kTile + made_rows) * pool_.n_threads() ||
-        n_ff % made_rows != 0 || in == ActFormat::kFloat || format(w.up) != in || made_as == ActFormat::kFloat)
+    // Parts of a piece for each thread, at least; with fewer some would wait for others at its end.
+    constexpr int64_t kPartsEach = 4;
+    if (n <= kFewColumns || std::min(step, n_ff) < kPartsEach * made_rows * pool_.n_threads() ||
+        gate.stride < (2 * kTile + made_rows) * pool_.n_threads() || n_ff % made_rows != 0 || in == ActFormat::kFloat ||
+        format(w.up) != in || made_as == ActFormat::kFloat)
       return Ops::ffn(x, w, gate, up, out, cut);
     const int64_t piece_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(made_as, step, n)));
     std::byte* pieces = workspace_.data() + in_bytes;
@@ -425,6 +426,8 @@ class CpuOps final : public ops::Ops {
     }
   }
 
+  // Gate and up, then down, cut inside every expert, so that one token's eight experts keep all threads reading; then
+  // the weighted sum in the order of ids.
   void moe_ffn(Mat x, const ops::ExpertWeights& e, const int32_t* ids, Mat weights, const ops::MoeScratch& s,
                Mat out) override {
     const int64_t used = weights.cols, pairs = x.rows * used, n_expert = static_cast<int64_t>(e.gate.size());
