@@ -324,16 +324,28 @@ static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
     for (int64_t k0 = 0; k0 < all_groups; k0 += kChunkGroups) {
       const int64_t groups = all_groups - k0 < kChunkGroups ? all_groups - k0 : kChunkGroups;
       const bool begins = k0 == 0 && !w.continues;
-      const int64_t blocks = groups / kBlockGroups,
+      const int64_t blocks = groups / kBlockGroups, bytes = blocks * static_cast<int64_t>(sizeof(typename T::Block)),
                     offset = k0 / kBlockGroups * static_cast<int64_t>(sizeof(typename T::Block));
+      // What is packed after this, fetched into L2 while this is multiplied: a little with each tile.
+      const uint8_t* after = k0 + groups < all_groups          ? data + r0 * w.row_bytes + offset + bytes
+                             : r0 + kPanels * kLanes < row_end ? data + (r0 + kPanels * kLanes) * w.row_bytes
+                                                               : static_cast<const uint8_t*>(w.next);
+      const int64_t row_lines = (bytes + 63) / 64, tiles = columns.count * panels;
+      int64_t line = after == nullptr ? kPanels * kLanes * row_lines : 0, tiles_done = 0;
+      const auto fetch_some = [&] {
+        const int64_t until = ++tiles_done * kPanels * kLanes * row_lines / tiles;
+        for (; line < until; ++line)
+          __builtin_prefetch(after + line / row_lines * w.row_bytes + line % row_lines * 64, 0, 2);
+      };
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t r = r0 + p * kLanes;
         if (w.rows >= kLanes) {
           RowTile t(w, r, row_end);
+          // Of a part of the columns the next rows do not lie next in memory.
+          if (bytes != w.row_bytes) t.stream = Stream(t.data + offset, bytes);
           pack_panel<T>(t.data + offset, w.row_bytes, blocks, scratch + p * kPanelBytes, t.stream);
           continue;
         }
-        const int64_t bytes = blocks * static_cast<int64_t>(sizeof(typename T::Block));
         for (int64_t i = 0; i < kLanes; ++i)
           __builtin_memcpy(copy + i * bytes, data + (i < w.rows ? i : 0) * w.row_bytes + offset,
                            static_cast<size_t>(bytes));
@@ -346,6 +358,7 @@ static void many_columns(const Matrix& w, int64_t row_begin, int64_t row_end, co
         const Tile f = find_tile<T>(width);
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t r = r0 + p * kLanes;
+          fetch_some();
           if (r + kLanes <= row_end) {
             f(scratch + p * kPanelBytes, record, groups, y + c0 * ldy + r, ldy, begins);
             continue;

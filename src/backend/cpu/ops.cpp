@@ -164,7 +164,7 @@ class CpuOps final : public ops::Ops {
       std::byte* acts = workspace_.data();
       prepare(f, x.data, x.stride, nullptr, x.cols, x.rows, acts);
       pool_.parallel_for(n_parts, [&](int64_t part, int t) {
-        const void* next = few ? upcoming_.after(part, n_parts, t, address) : nullptr;
+        const void* next = few ? upcoming_.after(part, n_parts, t, address) : address(part + 1);
         for (const Linear& j : jobs) {
           if (format(*j.weight) != f) continue;
           const int64_t n = parts(*j.weight, x.rows);
@@ -396,7 +396,6 @@ class CpuOps final : public ops::Ops {
     const int64_t piece_bytes = aligned(static_cast<int64_t>(k_.activation_bytes(made_as, step, n)));
     std::byte* pieces = workspace_.data() + in_bytes;
     prepare(in, x.data, x.stride, nullptr, x.cols, n, workspace_.data());
-    const Matrix gate_matrix = matrix(w.gate), up_matrix = matrix(w.up);
     const int64_t out_parts = (out.cols + kTile - 1) / kTile, n_pieces = (n_ff + step - 1) / step;
     const auto piece = [&](int64_t i) { return Range{i * step, std::min(n_ff, (i + 1) * step)}; };
     for (int64_t i = 0; i <= n_pieces; ++i) {
@@ -410,14 +409,19 @@ class CpuOps final : public ops::Ops {
       pool_.parallel_for(last_parts + (i < n_pieces ? width / made_rows : 0), [&](int64_t part, int t) {
         if (part < last_parts) {
           const Range r{part * kTile, std::min(out.cols, (part + 1) * kTile)};
-          return multiply(columns(w.down, piece(i - 1)), nullptr, before, n, out, r, t);
+          Matrix down = columns(w.down, piece(i - 1));
+          down.next = static_cast<const std::byte*>(down.data) + r.end * down.row_bytes;
+          return multiply(down, nullptr, before, n, out, r, t);
         }
         const int64_t first = (part - last_parts) * made_rows;
         float *g = gate.data + (2 * kTile + made_rows) * t * n, *u = g + n * kTile, *h = u + n * kTile;
         for (int64_t at = 0; at < made_rows; at += kTile) {
           const int64_t r = cols.begin + first + at;
-          k_.matmul(gate_matrix, r, r + kTile, workspace_.data(), n, g - r, kTile, thread_scratch(t));
-          k_.matmul(up_matrix, r, r + kTile, workspace_.data(), n, u - r, kTile, thread_scratch(t));
+          Matrix gate_rows = matrix(w.gate), up_rows = matrix(w.up);
+          gate_rows.next = w.up.data + r * up_rows.row_bytes;
+          up_rows.next = w.gate.data + (r + kTile) * gate_rows.row_bytes;
+          k_.matmul(gate_rows, r, r + kTile, workspace_.data(), n, g - r, kTile, thread_scratch(t));
+          k_.matmul(up_rows, r, r + kTile, workspace_.data(), n, u - r, kTile, thread_scratch(t));
           for (int64_t c = 0; c < n; ++c) k_.swiglu(g + c * kTile, u + c * kTile, kTile, h + c * made_rows + at);
         }
         for (int64_t j = first / unit; j < k_.activation_units(made_as, width, n); j += units)
@@ -567,8 +571,10 @@ class CpuOps final : public ops::Ops {
           if (format(*j.weight) != f) continue;
           const int64_t n = parts(*j.weight, x.rows);
           if (part < n) {
-            return multiply(columns(*j.weight, cols), cols.end == x.cols ? j.bias : nullptr, workspace_.data(), x.rows,
-                            j.out, part_range(*j.weight, x.rows, part), t);
+            Matrix m = columns(*j.weight, cols);
+            const Range rows = part_range(*j.weight, x.rows, part);
+            m.next = static_cast<const std::byte*>(m.data) + rows.end * m.row_bytes;
+            return multiply(m, cols.end == x.cols ? j.bias : nullptr, workspace_.data(), x.rows, j.out, rows, t);
           }
           part -= n;
         }
