@@ -219,7 +219,7 @@ DSR1_INLINE I pair_of(I dot0, I dot1, const int32_t* record0, const int32_t* rec
 // What a block adds to its chain, before the activations' scale.
 template <class T>
 DSR1_INLINE F block_value(I sum, [[maybe_unused]] I minima, F d, [[maybe_unused]] F m) {
-  if constexpr (kMinPairs < T >> 0) return fma(to_float(sum), d, mul(to_float(minima), m));
+  if constexpr (kMinPairs<T> != 0) return fma(to_float(sum), d, mul(to_float(minima), m));
   else return mul(to_float(sum), d);
 }
 
@@ -232,7 +232,7 @@ DSR1_INLINE const int32_t* min_sums(const int32_t* record, int64_t width, int p)
 
 template <class T>
 DSR1_INLINE F min_factor([[maybe_unused]] const typename Source<T>::Head& h) {
-  if constexpr (kMinPairs < T >> 0) return h.block_min();
+  if constexpr (kMinPairs<T> != 0) return h.block_min();
   else return zero_f();
 }
 
@@ -370,7 +370,7 @@ static void pack_blocks(const uint8_t* p, int64_t stride, int64_t blocks, char* 
     pack_pairs<T>(h, out + 64 * 4 * kLanes);
     auto* factors = reinterpret_cast<float*>(out) + (64 + kScalePairs<T> + kMinPairs<T>)*kLanes;
     store_f(factors, h.block_scale());
-    if constexpr (kMinPairs < T >> 0) store_f(factors + kLanes, h.block_min());
+    if constexpr (kMinPairs<T> != 0) store_f(factors + kLanes, h.block_min());
     pack_levels<T>(p, stride, h, out, stream);
     p += sizeof(typename T::Block);
     out += kBlockVectors<T> * 4 * kLanes;
@@ -427,7 +427,7 @@ static void block_tile(const char* panel, const int32_t* record, int64_t groups,
       add_panel_groups<T, kFirst>(panel, scales, r, kN, sum);
       if constexpr (kRest > 0) add_panel_groups<T, kRest>(panel, scales, r + kFirst, kN, sum + kFirst);
       panel += 8 * kStep * kVector;
-      if constexpr (kScalePairs < T >> 0) scales += kVector;
+      if constexpr (kScalePairs<T> != 0) scales += kVector;
       r += kStep * kBlockRecord * kN;
     }
     I minima[kN];
