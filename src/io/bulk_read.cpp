@@ -52,7 +52,9 @@ class Peek {
     void* p = size > 0 ? mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (p == MAP_FAILED) return;
     bytes_ = {static_cast<const std::byte*>(p), static_cast<size_t>(size)};
-    fills_ = reads_huge_pages() && madvise(p, bytes_.size(), MADV_HUGEPAGE) == 0;
+    // MADV_RANDOM: this page and none after it, which another reader is reading, or the system would in small pages.
+    fills_ = reads_huge_pages() && madvise(p, bytes_.size(), MADV_HUGEPAGE) == 0 &&
+             madvise(p, bytes_.size(), MADV_RANDOM) == 0;
   }
   Peek(const Peek&) = delete;
   Peek& operator=(const Peek&) = delete;

@@ -181,13 +181,18 @@ class CpuOps final : public ops::Ops {
 
   void linear_heads(const HeadedWeight& w, Mat x, int64_t x_stride, Mat out, int64_t out_stride) override {
     const ActFormat f = format(*w.weight);
-    const Matrix all = matrix(*w.weight);
+    const auto first_row = [&](int64_t h) { return w.first_row + h * w.head_rows; };
+    const auto address = [&](int64_t h) { return w.weight->data + first_row(h) * row_stride(*w.weight); };
+    const bool few = x.rows <= kFewRows;
+    if (few) upcoming_.begin(address(0), w.n_head, address);
     pool_.parallel_for(w.n_head, [&](int64_t h, int t) {
       std::byte* scratch = thread_scratch(t);
       std::byte* acts = scratch + aligned(static_cast<int64_t>(k_.matmul_scratch_bytes()));
       k_.prepare_activations(f, x.data + h * x_stride, x.stride, nullptr, w.cols(), x.rows, acts, 0,
                              k_.activation_units(f, w.cols(), x.rows));
-      const int64_t first = w.first_row + h * w.head_rows;
+      Matrix all = matrix(*w.weight);
+      if (few) all.next = upcoming_.after(h, w.n_head, t, address);
+      const int64_t first = first_row(h);
       // matmul writes y[r] for weight row r of the whole tensor: shift y so that this head's rows land at its place.
       k_.matmul(all, first, first + w.n_rows, acts, x.rows, out.data + h * out_stride - first, out.stride, scratch);
     });
@@ -470,7 +475,9 @@ class CpuOps final : public ops::Ops {
     for (int64_t i = 0; i < kExpertsAhead; ++i) ask(i, true, few_experts);
     place_activations(gate_format, n_embd);
     const bool few = pairs <= 16;  // then the copies are not worth waking others for
-    for_each(n_active, few, [&](int64_t i, int) {
+    if (x.rows == 1)  // every expert reads the same row
+      for (ActiveExpert& a : active_) a.acts = active_[0].acts;
+    for_each(x.rows == 1 ? 1 : n_active, few, [&](int64_t i, int) {
       const ActiveExpert& a = active_[static_cast<size_t>(i)];
       k_.prepare_activations(gate_format, x.data, x.stride, order + a.begin, n_embd, a.n, a.acts, 0,
                              k_.activation_units(gate_format, n_embd, a.n));
