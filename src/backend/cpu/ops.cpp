@@ -411,14 +411,20 @@ class CpuOps final : public ops::Ops {
       const int64_t width = cols.end - cols.begin, units = width / unit;
       std::byte* made = pieces + i % 2 * piece_bytes;
       const std::byte* before = pieces + (i + 1) % 2 * piece_bytes;
-      pool_.parallel_for(last_parts + (i < n_pieces ? width / made_rows : 0), [&](int64_t part, int t) {
-        if (part < last_parts) {
-          const Range r{part * kTile, std::min(out.cols, (part + 1) * kTile)};
+      // Those of gate and up take several times as long as those of down: they come first, so that what is left when
+      // some thread finds nothing more is short.
+      const int64_t made_parts = i < n_pieces ? width / made_rows : 0;
+      std::atomic<int64_t> taken{0};
+      pool_.parallel_for(made_parts + last_parts, [&](int64_t, int t) {
+        const int64_t part = taken.fetch_add(1, std::memory_order_relaxed);
+        if (part >= made_parts) {
+          const int64_t first = (part - made_parts) * kTile;
+          const Range r{first, std::min(out.cols, first + kTile)};
           Matrix down = columns(w.down, piece(i - 1));
           down.next = static_cast<const std::byte*>(down.data) + r.end * down.row_bytes;
           return multiply(down, nullptr, before, n, out, r, t);
         }
-        const int64_t first = (part - last_parts) * made_rows;
+        const int64_t first = part * made_rows;
         float *g = gate.data + (2 * kTile + made_rows) * t * n, *u = g + n * kTile, *h = u + n * kTile;
         for (int64_t at = 0; at < made_rows; at += kTile) {
           const int64_t r = cols.begin + first + at;
