@@ -481,7 +481,7 @@ class CpuOps final : public ops::Ops {
     for (int64_t i = 0; i < kExpertsAhead; ++i) ask(i, true, few_experts);
     place_activations(gate_format, n_embd);
     const bool few = pairs <= 16;  // then the copies are not worth waking others for
-    if (x.rows == 1)  // every expert reads the same row
+    if (x.rows == 1)               // every expert reads the same row
       for (ActiveExpert& a : active_) a.acts = active_[0].acts;
     for_each(x.rows == 1 ? 1 : n_active, few, [&](int64_t i, int) {
       const ActiveExpert& a = active_[static_cast<size_t>(i)];
