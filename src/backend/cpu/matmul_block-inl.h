@@ -238,48 +238,49 @@ DSR1_INLINE F min_factor([[maybe_unused]] const typename Source<T>::Head& h) {
 
 // ---- few columns: weights straight from the file's blocks ----
 
-template <class T, int kN>
+// Groups of a step.
+template <class T>
+constexpr int kStepGroups = 8 / Source<T>::kStages;
+
+// Step s: the sums of its groups begin with their first level.
+template <class T, int kN, int s>
 struct BlockDots {
-  static constexpr int kBatch = Source<T>::kBatch, kS = kBlockForm<T> == BlockForm::kHalves ? 2 : 1;
-  const int32_t* record;
-  I sum[kBatch][kS][kN];
-  DSR1_MEMBER void begin(const int32_t* r) {
-    record = r;
-    DSR1_UNROLL
-    for (int i = 0; i < kBatch; ++i) DSR1_UNROLL
-    for (int s = 0; s < kS; ++s) DSR1_UNROLL
-    for (int c = 0; c < kN; ++c) sum[i][s][c] = block_start<T>(record + kBlockRecord * kN * i + c, kN, s);
-  }
+  static constexpr bool kHalves = kBlockForm<T> == BlockForm::kHalves;
+  const int32_t* records;  // of the block
+  I sum[kStepGroups<T>][kN], first_half[kHalves ? kStepGroups<T> : 1][kN];
+  DSR1_MEMBER const int32_t* record(int i) const { return records + kBlockRecord * kN * Source<T>::group(s, i); }
   DSR1_MEMBER void put(int i, int j, I w) {
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) {
-      I& s = sum[i][kS == 2 ? j / 4 : 0][c];
-      s = dot<Source<T>::kU7>(s, w, broadcast_i(record + (kBlockRecord * i + j) * kN + c));
+      if (kHalves && j == 4) first_half[i][c] = sum[i][c];
+      if (j == 0 || (kHalves && j == 4)) sum[i][c] = block_start<T>(record(i) + c, kN, j / 4);
+      sum[i][c] = dot<Source<T>::kU7>(sum[i][c], w, broadcast_i(record(i) + j * kN + c));
     }
   }
 };
 
-// Group i of a batch, or the pair that begins with it, enters the block's sum.
-template <class T, int kN, int batch, int i = 0>
-DSR1_INLINE void add_to_block(const typename Source<T>::Head& h, const BlockDots<T, kN>& dots, I* sum) {
-  constexpr int kBatch = Source<T>::kBatch, g = kBatch * batch + i;
-  constexpr int kStep = kBlockForm<T> == BlockForm::kPairs ? 2 : 1;
-  const int32_t* record = dots.record + kBlockRecord * kN * i;
-  if constexpr (kBlockForm<T> == BlockForm::kFolded) {
+// Group i of a step, or the pair that begins with it, enters the block's sum; then those after it.
+template <class T, int kN, int s, int i = 0>
+DSR1_INLINE void add_to_block(const typename Source<T>::Head& h, const BlockDots<T, kN, s>& dots, I* sum) {
+  constexpr BlockForm kForm = kBlockForm<T>;
+  constexpr int kTaken = kForm == BlockForm::kPairs ? 2 : 1;
+  const int32_t* record = dots.record(i);
+  if constexpr (kForm == BlockForm::kFolded) {
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c)
-      sum[c] = add_i(sum[c], shift_left(dots.sum[i][0][c], broadcast_i(record + kFold * kN + c)));
+      sum[c] = add_i(sum[c], shift_left(dots.sum[i][c], broadcast_i(record + kFold * kN + c)));
   } else {
-    const I scales = h.template scale_pair<g / kStep>();
+    const I scales = h.template scale_pair<Source<T>::group(s, i) / kTaken>();
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) {
-      constexpr bool kHalves = kStep == 1;
-      const I pair = pair_of<T>(dots.sum[i][0][c], dots.sum[kHalves ? i : i + 1][kHalves ? 1 : 0][c], record + c,
-                                record + (kHalves ? 0 : kBlockRecord * kN) + c, kN);
+      I pair;
+      if constexpr (kForm == BlockForm::kHalves)
+        pair = pair_of<T>(dots.first_half[i][c], dots.sum[i][c], record + c, record + c, kN);
+      else pair = pair_of<T>(dots.sum[i][c], dots.sum[i + 1][c], record + c, dots.record(i + 1) + c, kN);
       sum[c] = dot_words(sum[c], pair, scales);
     }
   }
-  if constexpr (i + kStep < kBatch) add_to_block<T, kN, batch, i + kStep>(h, dots, sum);
+  if constexpr (i + kTaken < kStepGroups<T>) add_to_block<T, kN, s, i + kTaken>(h, dots, sum);
 }
 
 template <class T, int kN, int p = 0>
@@ -292,15 +293,30 @@ DSR1_INLINE void add_minima_of_block(const typename Source<T>::Head& h, const in
   }
 }
 
-template <class T, int kN, int batch = 0>
-DSR1_INLINE void block_sums(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, const int32_t* record,
-                            Stream& stream, I* sum) {
-  constexpr int kBatch = Source<T>::kBatch;
-  BlockDots<T, kN> dots;
-  dots.begin(record + kBlockRecord * kN * kBatch * batch);
-  Source<T>::template levels<batch>(p, stride, h, stream, dots);
-  add_to_block<T, kN, batch>(h, dots, sum);
-  if constexpr (kBatch * (batch + 1) < 8) block_sums<T, kN, batch + 1>(p, stride, h, record, stream, sum);
+// Where there are registers for it, a step's bytes are turned round during the dots of the step before: the two use
+// different ports.
+constexpr bool kStepsOverlap = kLanes == 16;
+
+// raw: of step s where steps overlap; then that of the first step of the block at `next`.
+template <class T, int kN, int s = 0>
+DSR1_INLINE void block_sums(const uint8_t* p, const uint8_t* next, int64_t stride, const typename Source<T>::Head& h,
+                            const int32_t* records, Stream& stream, I* raw, I* sum) {
+  using Unpack = Source<T>;
+  constexpr bool kLast = s + 1 == Unpack::kStages;
+  I then[Unpack::kRaw];
+  DSR1_UNROLL
+  for (int i = 0; i < Unpack::kRaw; ++i) then[i] = raw[i];
+  if constexpr (kStepsOverlap) Unpack::template load<kLast ? 0 : s + 1>(kLast ? next : p, stride, stream, then);
+  else Unpack::template load<s>(p, stride, stream, raw);
+  BlockDots<T, kN, s> dots;
+  dots.records = records;
+  Unpack::template levels_of<s>(raw, h, dots);
+  add_to_block<T, kN, s>(h, dots, sum);
+  if constexpr (kStepsOverlap) {
+    DSR1_UNROLL
+    for (int i = 0; i < Unpack::kRaw; ++i) raw[i] = then[i];
+  }
+  if constexpr (!kLast) block_sums<T, kN, s + 1>(p, next, stride, h, records, stream, raw, sum);
 }
 
 template <class T, int kN>
@@ -310,6 +326,8 @@ static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, con
   F acc[kN];
   DSR1_UNROLL
   for (int c = 0; c < kN; ++c) acc[c] = t.start(y + c * ldy, continues);
+  I raw[Source<T>::kRaw];
+  if constexpr (kStepsOverlap) Source<T>::template load<0>(p, stride, stream, raw);
   for (int64_t b = 0; b < blocks; ++b) {
     typename Source<T>::Head h;
     I sum[kN], minima[kN];
@@ -317,7 +335,8 @@ static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, con
     Source<T>::head(p, stride, h);
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) sum[c] = zero_i();
-    block_sums<T, kN>(p, stride, h, record, stream, sum);
+    const uint8_t* next = b + 1 < blocks ? p + sizeof(typename T::Block) : p;
+    block_sums<T, kN>(p, next, stride, h, record, stream, raw, sum);
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) minima[c] = zero_i();
     add_minima_of_block<T, kN>(h, record, minima);
@@ -339,10 +358,10 @@ static void few_block_tile(const RowTile& t, int64_t stride, int64_t blocks, con
 template <class T>
 constexpr int kBlockVectors = 64 + kScalePairs<T> + kMinPairs<T> + (kMinPairs<T> > 0 ? 2 : 1);
 
-template <class T>
+template <class T, int s>
 struct BlockOut {
   char* to;
-  DSR1_MEMBER void put(int i, int j, I w) { store_i(to + (8 * i + j) * 4 * kLanes, w); }
+  DSR1_MEMBER void put(int i, int j, I w) { store_i(to + (8 * Source<T>::group(s, i) + j) * 4 * kLanes, w); }
 };
 
 template <class T, int p = 0>
@@ -352,13 +371,13 @@ DSR1_INLINE void pack_pairs(const typename Source<T>::Head& h, char* out) {
   if constexpr (p + 1 < 8) pack_pairs<T, p + 1>(h, out);
 }
 
-template <class T, int batch = 0>
+template <class T, int s = 0>
 DSR1_INLINE void pack_levels(const uint8_t* p, int64_t stride, const typename Source<T>::Head& h, char* out,
-                             Stream& stream) {
-  constexpr int kBatch = Source<T>::kBatch;
-  BlockOut<T> panel{out + 8 * kBatch * batch * 4 * kLanes};
-  Source<T>::template levels<batch>(p, stride, h, stream, panel);
-  if constexpr (kBatch * (batch + 1) < 8) pack_levels<T, batch + 1>(p, stride, h, out, stream);
+                             Stream& stream, I* raw) {
+  Source<T>::template load<s>(p, stride, stream, raw);
+  BlockOut<T, s> panel{out};
+  Source<T>::template levels_of<s>(raw, h, panel);
+  if constexpr (s + 1 < Source<T>::kStages) pack_levels<T, s + 1>(p, stride, h, out, stream, raw);
 }
 
 template <class T>
@@ -371,7 +390,8 @@ static void pack_blocks(const uint8_t* p, int64_t stride, int64_t blocks, char* 
     auto* factors = reinterpret_cast<float*>(out) + (64 + kScalePairs<T> + kMinPairs<T>)*kLanes;
     store_f(factors, h.block_scale());
     if constexpr (kMinPairs<T> != 0) store_f(factors + kLanes, h.block_min());
-    pack_levels<T>(p, stride, h, out, stream);
+    I raw[Source<T>::kRaw];
+    pack_levels<T>(p, stride, h, out, stream, raw);
     p += sizeof(typename T::Block);
     out += kBlockVectors<T> * 4 * kLanes;
   }

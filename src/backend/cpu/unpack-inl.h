@@ -1,7 +1,6 @@
 // Source<T>: kLanes rows of a quantized type made into integer levels and float factors, rows across the lanes.
 // Included inside the anonymous namespace of an ISA file, after its simd header.
 //
-//   kBatch      groups of 32 elements that share bytes and are unpacked together
 //   kU7         levels are 0..127 as stored (else level8, see the simd header)
 //   kShift      kU7 types of Form::kPlain: the stored level is the true one + (128 >> kShift)
 //   Head        of one block: what its groups share; scale<i>(), min<i>() make the factors of its groups where they are
@@ -9,8 +8,16 @@
 //               the integer scales and minima of two groups or of the halves of one, as words of 16 bits, and
 //               block_scale() and block_min(), the block's factors with the powers of two that docs/numerics.md gives
 //               them
-//   head(p, stride, h), levels<batch>(p, stride, h, ahead, out): out.put(i, j, v), lane r of v = elements 4j..4j+3 of
-//   group i of row r; every i and j once, in the order that needs the fewest registers
+//   head(p, stride, h), levels(p, stride, h, ahead, out): out.put(j, v), lane r of v = elements 4j..4j+3 of row r;
+//   every j once, in the order that needs the fewest registers
+//
+// Types in blocks of 256 have instead of levels:
+//
+//   kStages     steps in which a block is unpacked, of 8 / kStages groups each that share bytes
+//   group(s, i) the number of the i-th of step s
+//   load<s>(p, stride, ahead, raw): kRaw vectors with the bytes of step s; raw holds those of step s - 1, some of which
+//   may stay. levels_of<s>(raw, h, out): out.put(i, j, v) as above for the step's i-th group. They are apart so that
+//   one step's bytes come into registers during the arithmetic of the one before.
 
 template <class T>
 struct Source;
@@ -87,8 +94,8 @@ DSR1_INLINE void put_halves(const I* raw, [[maybe_unused]] I qh, Out& out) {
       lo = sub_where(lo, a, i % 2 == 0 ? even : odd, sixteen);
       hi = sub_where(hi, b, i % 2 == 0 ? even : odd, sixteen);
     }
-    out.put(0, i, lo);
-    out.put(0, 4 + i, hi);
+    out.put(i, lo);
+    out.put(4 + i, hi);
   }
 }
 
@@ -106,7 +113,7 @@ struct Head1 {
 
 template <>
 struct Source<quant::Q4_0> {
-  static constexpr int kBatch = 1, kShift = 4;
+  static constexpr int kShift = 4;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -114,7 +121,7 @@ struct Source<quant::Q4_0> {
     load_chunk(p, stride, c);
     h.d = half_lo(c[0]);
   }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q4_0, 1>(p + 2, stride, ahead, raw);
@@ -124,7 +131,7 @@ struct Source<quant::Q4_0> {
 
 template <>
 struct Source<quant::Q4_1> {
-  static constexpr int kBatch = 1, kShift = 0;
+  static constexpr int kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -133,7 +140,7 @@ struct Source<quant::Q4_1> {
     h.d = half_lo(c[0]);
     h.m = half_hi(c[0]);
   }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q4_1, 1>(p + 4, stride, ahead, raw);
@@ -147,7 +154,7 @@ struct Head1Bits : Head1 {
 
 template <>
 struct Source<quant::Q5_0> {
-  static constexpr int kBatch = 1, kShift = 3;
+  static constexpr int kShift = 3;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -156,7 +163,7 @@ struct Source<quant::Q5_0> {
     h.d = half_lo(c[0]);
     h.qh = or_i(shr<16>(c[0]), shl<16>(c[1]));
   }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q5_0, 1>(p + 6, stride, ahead, raw);
@@ -166,7 +173,7 @@ struct Source<quant::Q5_0> {
 
 template <>
 struct Source<quant::Q5_1> {
-  static constexpr int kBatch = 1, kShift = 0;
+  static constexpr int kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -176,7 +183,7 @@ struct Source<quant::Q5_1> {
     h.m = half_hi(c[0]);
     h.qh = c[1];
   }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
     I raw[4];
     load_part_of<quant::Q5_1, 1>(p + 8, stride, ahead, raw);
@@ -186,7 +193,7 @@ struct Source<quant::Q5_1> {
 
 template <>
 struct Source<quant::Q8_0> {
-  static constexpr int kBatch = 1, kShift = 0;
+  static constexpr int kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -194,38 +201,39 @@ struct Source<quant::Q8_0> {
     load_chunk(p, stride, c);
     h.d = half_lo(c[0]);
   }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     I w[8];
     load_two_parts_of<quant::Q8_0, 2>(p + 2, stride, ahead, w);
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) out.put(0, i, as_level8(w[i]));
+    for (int i = 0; i < 8; ++i) out.put(i, as_level8(w[i]));
   }
 };
 
 template <>
 struct Source<quant::IQ4_NL> {
-  static constexpr int kBatch = 1, kShift = 0;
+  static constexpr int kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { Source<quant::Q4_0>::head(p, stride, h); }
-  template <int, class Out>
+  template <class Out>
   DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
     const I table = as_level8(table16(quant::kIq4Levels));
     I raw[4];
     load_part_of<quant::IQ4_NL, 1>(p + 2, stride, ahead, raw);
     DSR1_UNROLL
     for (int i = 0; i < 4; ++i) {
-      out.put(0, i, lookup(table, low_nibbles(raw[i])));
-      out.put(0, 4 + i, lookup(table, high_nibbles(raw[i])));
+      out.put(i, lookup(table, low_nibbles(raw[i])));
+      out.put(4 + i, lookup(table, high_nibbles(raw[i])));
     }
   }
 };
 
 template <>
 struct Source<quant::IQ4_XS> {
-  static constexpr int kBatch = 2, kShift = 0;
+  static constexpr int kStages = 4, kRaw = 8;
   static constexpr bool kU7 = false;
+  static constexpr int group(int s, int i) { return 2 * s + i; }
   struct Head {
     F d;
     I sh, sl;  // the high two bits of the scales from bit 16 on; the low four
@@ -245,11 +253,13 @@ struct Source<quant::IQ4_XS> {
     h.sh = c[0];
     h.sl = c[1];
   }
-  template <int batch, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::IQ4_XS, 8>(p + 8 + 32 * s, stride, ahead, raw);
+  }
+  template <int s, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     const I table = as_level8(table16(quant::kIq4Levels));
-    I raw[8];
-    load_two_parts_of<quant::IQ4_XS, 8>(p + 8 + 32 * batch, stride, ahead, raw);
     DSR1_UNROLL
     for (int g = 0; g < 2; ++g) DSR1_UNROLL
     for (int i = 0; i < 4; ++i) {
@@ -288,26 +298,30 @@ DSR1_INLINE void k_head(const uint8_t* p, int64_t stride, HeadK& h) {
 
 template <>
 struct Source<quant::Q4_K> {
-  static constexpr int kBatch = 2, kShift = 0;
+  static constexpr int kStages = 4, kRaw = 8;
   static constexpr bool kU7 = true;
+  static constexpr int group(int s, int i) { return 2 * s + i; }
   using Head = HeadK;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { k_head(p, stride, h); }
-  template <int batch, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    I raw[8];
-    load_two_parts_of<quant::Q4_K, 8>(p + 16 + 32 * batch, stride, ahead, raw);
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::Q4_K, 8>(p + 16 + 32 * s, stride, ahead, raw);
+  }
+  template <int s, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      out.put(0, i, low_nibbles(raw[i]));
-      out.put(1, i, high_nibbles(raw[i]));
+    for (int j = 0; j < 8; ++j) {
+      out.put(0, j, low_nibbles(raw[j]));
+      out.put(1, j, high_nibbles(raw[j]));
     }
   }
 };
 
 template <>
 struct Source<quant::Q5_K> {
-  static constexpr int kBatch = 2, kShift = 0;
+  static constexpr int kStages = 4, kRaw = 8;
   static constexpr bool kU7 = true;
+  static constexpr int group(int s, int i) { return 2 * s + i; }
   struct Head : HeadK {
     I qh[8];
   };
@@ -315,23 +329,26 @@ struct Source<quant::Q5_K> {
     k_head(p, stride, h);
     load_wide(p + 16, stride, h.qh);
   }
-  template <int batch, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::Q5_K, 8>(p + 48 + 32 * s, stride, ahead, raw);
+  }
+  template <int s, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head& h, Out& out) {
     const I sixteen = byte_mask(-16);
-    I raw[8];
-    load_two_parts_of<quant::Q5_K, 8>(p + 48 + 32 * batch, stride, ahead, raw);
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      out.put(0, i, sub_where(low_nibbles(raw[i]), h.qh[i], byte_mask(1 << (2 * batch)), sixteen));
-      out.put(1, i, sub_where(high_nibbles(raw[i]), h.qh[i], byte_mask(2 << (2 * batch)), sixteen));
+    for (int j = 0; j < 8; ++j) {
+      out.put(0, j, sub_where(low_nibbles(raw[j]), h.qh[j], byte_mask(1 << (2 * s)), sixteen));
+      out.put(1, j, sub_where(high_nibbles(raw[j]), h.qh[j], byte_mask(2 << (2 * s)), sixteen));
     }
   }
 };
 
 template <>
 struct Source<quant::Q6_K> {
-  static constexpr int kBatch = 4, kShift = 0;
+  static constexpr int kStages = 4, kRaw = 16;
   static constexpr bool kU7 = true;
+  static constexpr int group(int s, int i) { return s / 2 * 4 + s % 2 + 2 * i; }
   struct Head {
     F d;
     I sc[4];
@@ -347,21 +364,20 @@ struct Source<quant::Q6_K> {
     load_chunk(p + 194, stride, tail);  // its last two bytes are d
     h.d = half_hi(tail[3]);
   }
-  // ql holds groups 0 and 2, then 1 and 3; qh two bits of each.
-  template <int half, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    I qh[8];
-    load_two_parts_of<quant::Q6_K, 12>(p + 128 + 32 * half, stride, ahead, qh);
+  // Of a half, ql holds groups 0 and 2, then 1 and 3; qh, which stays in raw from 8 on, two bits of each.
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    if constexpr (s % 2 == 0) load_two_parts_of<quant::Q6_K, 12>(p + 128 + 16 * s, stride, ahead, raw + 8);
+    load_two_parts_of<quant::Q6_K, 12>(p + 32 * s, stride, ahead, raw);
+  }
+  template <int s, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     const I two = byte_mask(0x30);
     DSR1_UNROLL
-    for (int c = 0; c < 2; ++c) {
-      I ql[8];
-      load_two_parts_of<quant::Q6_K, 12>(p + 64 * half + 32 * c, stride, ahead, ql);
-      DSR1_UNROLL
-      for (int j = 0; j < 8; ++j) {
-        out.put(c, j, or_i(low_nibbles(ql[j]), and_i(c == 0 ? shl<4>(qh[j]) : shl<2>(qh[j]), two)));
-        out.put(2 + c, j, or_i(high_nibbles(ql[j]), and_i(c == 0 ? qh[j] : shr<2>(qh[j]), two)));
-      }
+    for (int j = 0; j < 8; ++j) {
+      const I qh = raw[8 + j];
+      out.put(0, j, or_i(low_nibbles(raw[j]), and_i(s % 2 == 0 ? shl<4>(qh) : shl<2>(qh), two)));
+      out.put(1, j, or_i(high_nibbles(raw[j]), and_i(s % 2 == 0 ? qh : shr<2>(qh), two)));
     }
   }
 };
@@ -370,8 +386,9 @@ struct Source<quant::Q6_K> {
 // row's scale fill that row's dword of the table, and the index of a byte is its level plus its row's place.
 template <>
 struct Source<quant::Q2_K> {
-  static constexpr int kBatch = 4, kShift = 0;
+  static constexpr int kStages = 2, kRaw = 8;
   static constexpr bool kU7 = true;
+  static constexpr int group(int s, int i) { return 4 * s + i; }
   struct Head {
     F d, dmin;
     I sc[4];
@@ -393,27 +410,26 @@ struct Source<quant::Q2_K> {
     h.d = half_lo(tail[3]);
     h.dmin = negate(half_hi(tail[3]));
   }
-  template <int half, int g = 0, class Out>
-  DSR1_INLINE void group(const I* qs, const Head& h, Out& out) {
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::Q2_K, 4>(p + 16 + 32 * s, stride, ahead, raw);
+  }
+  template <int s, int g = 0, class Out>
+  DSR1_INLINE void levels_of(const I* qs, const Head& h, Out& out) {
     const I three = byte_mask(3), place = row_place();
-    const I table[2] = {h.template table<8 * half + 2 * g>(), h.template table<8 * half + 2 * g + 1>()};
+    const I table[2] = {h.template table<8 * s + 2 * g>(), h.template table<8 * s + 2 * g + 1>()};
     DSR1_UNROLL
     for (int i = 0; i < 8; ++i) out.put(g, i, lookup(table[i / 4], or_i(and_i(shr<2 * g>(qs[i]), three), place)));
-    if constexpr (g < 3) group<half, g + 1>(qs, h, out);
-  }
-  template <int half, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
-    I qs[8];
-    load_two_parts_of<quant::Q2_K, 4>(p + 16 + 32 * half, stride, ahead, qs);
-    group<half>(qs, h, out);
+    if constexpr (g < 3) levels_of<s, g + 1>(qs, h, out);
   }
 };
 
 // Levels are -S * (q - 4 * !h), which unlike S * (q - 4 * !h) fits a signed byte; the scale is -d.
 template <>
 struct Source<quant::Q3_K> {
-  static constexpr int kBatch = 4, kShift = 0;
+  static constexpr int kStages = 2, kRaw = 8;
   static constexpr bool kU7 = false;
+  static constexpr int group(int s, int i) { return 4 * s + i; }
   struct Head {
     F d;
     I u[4];  // bytes S + 32, 0..63
@@ -437,25 +453,23 @@ struct Source<quant::Q3_K> {
     h.u[3] = or_i(high_nibbles(b), and_i(shr<2>(t), two));
     load_wide(p, stride, h.hmask);
   }
-  template <int half, int g = 0, class Out>
-  DSR1_INLINE void group(const I* qs, const Head& h, Out& out) {
+  template <int s>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::Q3_K, 4>(p + 32 + 32 * s, stride, ahead, raw);
+  }
+  template <int s, int g = 0, class Out>
+  DSR1_INLINE void levels_of(const I* qs, const Head& h, Out& out) {
     const I three = byte_mask(3), place = row_place();
     DSR1_UNROLL
     for (int k = 0; k < 2; ++k) {
-      const I t = k == 0 ? h.template table<8 * half + 2 * g>() : h.template table<8 * half + 2 * g + 1>();
+      const I t = k == 0 ? h.template table<8 * s + 2 * g>() : h.template table<8 * s + 2 * g + 1>();
       const I table = as_level8(t), four = lookup(t, place);
       DSR1_UNROLL
       for (int i = 4 * k; i < 4 * k + 4; ++i) {
         const I v = lookup(table, or_i(and_i(shr<2 * g>(qs[i]), three), place));
-        out.put(g, i, sub_where(v, h.hmask[i], byte_mask(1 << (4 * half + g)), four));  // 4S less
+        out.put(g, i, sub_where(v, h.hmask[i], byte_mask(1 << (4 * s + g)), four));  // 4S less
       }
     }
-    if constexpr (g < 3) group<half, g + 1>(qs, h, out);
-  }
-  template <int half, class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
-    I qs[8];
-    load_two_parts_of<quant::Q3_K, 4>(p + 32 + 32 * half, stride, ahead, qs);
-    group<half>(qs, h, out);
+    if constexpr (g < 3) levels_of<s, g + 1>(qs, h, out);
   }
 };
