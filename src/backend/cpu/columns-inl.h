@@ -114,3 +114,13 @@ DSR1_INLINE int32_t peak_of(const float* x) {
   for (int i = 0; i < 32 / kLanes; ++i) top = max_i(top, and_i(bits(load_f(x + i * kLanes)), magnitude));
   return reduce_max(top);
 }
+
+// Where there are registers for it, the bytes of a step of a block are turned round during the dots of the step before:
+// the two use different ports.
+constexpr bool kStepsOverlap = kLanes == 16;
+
+template <class T>
+DSR1_INLINE void copy_raw(const I* from, I* to) {
+  DSR1_UNROLL
+  for (int i = 0; i < Source<T>::kRaw; ++i) to[i] = from[i];
+}

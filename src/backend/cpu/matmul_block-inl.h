@@ -293,10 +293,6 @@ DSR1_INLINE void add_minima_of_block(const typename Source<T>::Head& h, const in
   }
 }
 
-// Where there are registers for it, a step's bytes are turned round during the dots of the step before: the two use
-// different ports.
-constexpr bool kStepsOverlap = kLanes == 16;
-
 // raw: of step s where steps overlap; then that of the first step of the block at `next`.
 template <class T, int kN, int s = 0>
 DSR1_INLINE void block_sums(const uint8_t* p, const uint8_t* next, int64_t stride, const typename Source<T>::Head& h,
@@ -304,18 +300,14 @@ DSR1_INLINE void block_sums(const uint8_t* p, const uint8_t* next, int64_t strid
   using Unpack = Source<T>;
   constexpr bool kLast = s + 1 == Unpack::kStages;
   I then[Unpack::kRaw];
-  DSR1_UNROLL
-  for (int i = 0; i < Unpack::kRaw; ++i) then[i] = raw[i];
+  copy_raw<T>(raw, then);
   if constexpr (kStepsOverlap) Unpack::template load<kLast ? 0 : s + 1>(kLast ? next : p, stride, stream, then);
   else Unpack::template load<s>(p, stride, stream, raw);
   BlockDots<T, kN, s> dots;
   dots.records = records;
   Unpack::template levels_of<s>(raw, h, dots);
   add_to_block<T, kN, s>(h, dots, sum);
-  if constexpr (kStepsOverlap) {
-    DSR1_UNROLL
-    for (int i = 0; i < Unpack::kRaw; ++i) raw[i] = then[i];
-  }
+  if constexpr (kStepsOverlap) copy_raw<T>(then, raw);
   if constexpr (!kLast) block_sums<T, kN, s + 1>(p, next, stride, h, records, stream, raw, sum);
 }
 

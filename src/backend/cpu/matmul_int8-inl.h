@@ -120,7 +120,7 @@ struct Dots {
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) sum[c] = start<T::kForm, Source<T>::kU7, Source<T>::kShift>(record + c, kN);
   }
-  DSR1_MEMBER void put(int j, I w) {
+  DSR1_MEMBER void put(int /*group*/, int j, I w) {
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) sum[c] = dot<Source<T>::kU7>(sum[c], w, broadcast_i(record + j * kN + c));
   }
@@ -133,15 +133,22 @@ static void few_tile(const RowTile& t, int64_t stride, int64_t blocks, const int
   F acc[kN];
   DSR1_UNROLL
   for (int c = 0; c < kN; ++c) acc[c] = t.start(y + c * ldy, continues);
+  I raw[Source<T>::kRaw];
+  if constexpr (kStepsOverlap) Source<T>::template load<0>(p, stride, stream, raw);
   for (int64_t b = 0; b < blocks; ++b) {
     typename Source<T>::Head h;
     Source<T>::head(p, stride, h);
+    I then[Source<T>::kRaw];
+    if constexpr (kStepsOverlap)
+      Source<T>::template load<0>(b + 1 < blocks ? p + sizeof(typename T::Block) : p, stride, stream, then);
+    else Source<T>::template load<0>(p, stride, stream, raw);
     Dots<T, kN> dots;
     dots.begin(record);
-    Source<T>::levels(p, stride, h, stream, dots);
+    Source<T>::template levels_of<0>(raw, h, dots);
     const F scale = h.template scale<0>(), min = minima_of(T::kForm) > 0 ? h.template min<0>() : zero_f();
     DSR1_UNROLL
     for (int c = 0; c < kN; ++c) acc[c] = add_group<T::kForm>(dots.sum[c], scale, min, record + c, kN, acc[c]);
+    if constexpr (kStepsOverlap) copy_raw<T>(then, raw);
     p += sizeof(typename T::Block);
     record += kRecord * kN;
   }
@@ -151,9 +158,11 @@ static void few_tile(const RowTile& t, int64_t stride, int64_t blocks, const int
 
 // The widest column group that goes through registers faster than through a panel.
 template <class T>
-constexpr int64_t kFewWidth = kLanes < 16                                         ? 2
-                              : kInBlocks<T>&& kBlockForm<T> != BlockForm::kPairs ? 4
-                                                                                  : 8;
+constexpr bool kFewSums = !kInBlocks<T> || kBlockForm<T> == BlockForm::kPairs;
+template <class T>
+constexpr int64_t kFewWidth = kLanes < 16   ? 2
+                              : kFewSums<T> ? 8
+                                            : 4;
 
 // Groups that do so one after the other: unpacking blocks of 256 again costs more than their panel.
 template <class T>
@@ -213,7 +222,7 @@ DSR1_INLINE I panel_level(I v) {
 template <class T>
 struct PanelOut {
   char* to;
-  DSR1_MEMBER void put(int j, I w) { store_i(to + j * 4 * kLanes, panel_level<T>(w)); }
+  DSR1_MEMBER void put(int /*group*/, int j, I w) { store_i(to + j * 4 * kLanes, panel_level<T>(w)); }
 };
 
 template <class T>
@@ -227,8 +236,10 @@ static void pack_panel(const uint8_t* p, int64_t stride, int64_t blocks, char* o
       auto* factors = reinterpret_cast<float*>(out) + 8 * kLanes;
       store_f(factors, h.template scale<0>());
       if constexpr (minima_of(T::kForm) > 0) store_f(factors + kLanes, h.template min<0>());
+      I raw[Source<T>::kRaw];
+      Source<T>::template load<0>(p, stride, stream, raw);
       PanelOut<T> panel{out};
-      Source<T>::levels(p, stride, h, stream, panel);
+      Source<T>::template levels_of<0>(raw, h, panel);
       p += sizeof(typename T::Block);
       out += kPanelGroupBytes<T>;
     }

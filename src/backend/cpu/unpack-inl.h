@@ -8,16 +8,14 @@
 //               the integer scales and minima of two groups or of the halves of one, as words of 16 bits, and
 //               block_scale() and block_min(), the block's factors with the powers of two that docs/numerics.md gives
 //               them
-//   head(p, stride, h), levels(p, stride, h, ahead, out): out.put(j, v), lane r of v = elements 4j..4j+3 of row r;
-//   every j once, in the order that needs the fewest registers
-//
-// Types in blocks of 256 have instead of levels:
-//
-//   kStages     steps in which a block is unpacked, of 8 / kStages groups each that share bytes
-//   group(s, i) the number of the i-th of step s
+//   kStages     steps in which a block is unpacked, each of groups that share bytes: one for types in blocks of 32
+//   group(s, i) of types in blocks of 256: the number of the i-th group of step s
+//   head(p, stride, h)
 //   load<s>(p, stride, ahead, raw): kRaw vectors with the bytes of step s; raw holds those of step s - 1, some of which
-//   may stay. levels_of<s>(raw, h, out): out.put(i, j, v) as above for the step's i-th group. They are apart so that
-//   one step's bytes come into registers during the arithmetic of the one before.
+//   may stay
+//   levels_of<s>(raw, h, out): out.put(i, j, v), lane r of v = elements 4j..4j+3 of the step's i-th group of row r;
+//   every i and j once, in the order that needs the fewest registers. Apart from load, so that one step's bytes come
+//   into registers during the arithmetic of the one before.
 
 template <class T>
 struct Source;
@@ -94,8 +92,8 @@ DSR1_INLINE void put_halves(const I* raw, [[maybe_unused]] I qh, Out& out) {
       lo = sub_where(lo, a, i % 2 == 0 ? even : odd, sixteen);
       hi = sub_where(hi, b, i % 2 == 0 ? even : odd, sixteen);
     }
-    out.put(i, lo);
-    out.put(4 + i, hi);
+    out.put(0, i, lo);
+    out.put(0, 4 + i, hi);
   }
 }
 
@@ -113,7 +111,7 @@ struct Head1 {
 
 template <>
 struct Source<quant::Q4_0> {
-  static constexpr int kShift = 4;
+  static constexpr int kStages = 1, kRaw = 4, kShift = 4;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -121,17 +119,19 @@ struct Source<quant::Q4_0> {
     load_chunk(p, stride, c);
     h.d = half_lo(c[0]);
   }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    I raw[4];
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
     load_part_of<quant::Q4_0, 1>(p + 2, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     put_halves<false>(raw, zero_i(), out);
   }
 };
 
 template <>
 struct Source<quant::Q4_1> {
-  static constexpr int kShift = 0;
+  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -140,10 +140,12 @@ struct Source<quant::Q4_1> {
     h.d = half_lo(c[0]);
     h.m = half_hi(c[0]);
   }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    I raw[4];
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
     load_part_of<quant::Q4_1, 1>(p + 4, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     put_halves<false>(raw, zero_i(), out);
   }
 };
@@ -154,7 +156,7 @@ struct Head1Bits : Head1 {
 
 template <>
 struct Source<quant::Q5_0> {
-  static constexpr int kShift = 3;
+  static constexpr int kStages = 1, kRaw = 4, kShift = 3;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -163,17 +165,19 @@ struct Source<quant::Q5_0> {
     h.d = half_lo(c[0]);
     h.qh = or_i(shr<16>(c[0]), shl<16>(c[1]));
   }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
-    I raw[4];
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
     load_part_of<quant::Q5_0, 1>(p + 6, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head& h, Out& out) {
     put_halves<true>(raw, h.qh, out);
   }
 };
 
 template <>
 struct Source<quant::Q5_1> {
-  static constexpr int kShift = 0;
+  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -183,17 +187,19 @@ struct Source<quant::Q5_1> {
     h.m = half_hi(c[0]);
     h.qh = c[1];
   }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head& h, Stream& ahead, Out& out) {
-    I raw[4];
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
     load_part_of<quant::Q5_1, 1>(p + 8, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head& h, Out& out) {
     put_halves<true>(raw, h.qh, out);
   }
 };
 
 template <>
 struct Source<quant::Q8_0> {
-  static constexpr int kShift = 0;
+  static constexpr int kStages = 1, kRaw = 8, kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -201,30 +207,34 @@ struct Source<quant::Q8_0> {
     load_chunk(p, stride, c);
     h.d = half_lo(c[0]);
   }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    I w[8];
-    load_two_parts_of<quant::Q8_0, 2>(p + 2, stride, ahead, w);
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
+    load_two_parts_of<quant::Q8_0, 2>(p + 2, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
     DSR1_UNROLL
-    for (int i = 0; i < 8; ++i) out.put(i, as_level8(w[i]));
+    for (int i = 0; i < 8; ++i) out.put(0, i, as_level8(raw[i]));
   }
 };
 
 template <>
 struct Source<quant::IQ4_NL> {
-  static constexpr int kShift = 0;
+  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { Source<quant::Q4_0>::head(p, stride, h); }
-  template <class Out>
-  DSR1_INLINE void levels(const uint8_t* p, int64_t stride, const Head&, Stream& ahead, Out& out) {
-    const I table = as_level8(table16(quant::kIq4Levels));
-    I raw[4];
+  template <int>
+  DSR1_INLINE void load(const uint8_t* p, int64_t stride, Stream& ahead, I* raw) {
     load_part_of<quant::IQ4_NL, 1>(p + 2, stride, ahead, raw);
+  }
+  template <int, class Out>
+  DSR1_INLINE void levels_of(const I* raw, const Head&, Out& out) {
+    const I table = as_level8(table16(quant::kIq4Levels));
     DSR1_UNROLL
     for (int i = 0; i < 4; ++i) {
-      out.put(i, lookup(table, low_nibbles(raw[i])));
-      out.put(4 + i, lookup(table, high_nibbles(raw[i])));
+      out.put(0, i, lookup(table, low_nibbles(raw[i])));
+      out.put(0, 4 + i, lookup(table, high_nibbles(raw[i])));
     }
   }
 };
