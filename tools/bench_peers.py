@@ -137,7 +137,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--startup", action="store_true", help="time to the first token, with completion programs as peers")
     parser.add_argument("--prompt", default="The quick brown fox jumps over the lazy dog and then it runs away to", help="for --startup")
-    parser.add_argument("--reload", action="store_true", help="drop each model from the page cache and let the first engine read it, once before all rounds")
+    parser.add_argument("--reload", action="store_true", help="drop the model from the page cache before every comparison and let the first engine read it")
     parser.add_argument("--log", type=Path, help="keep every comparison there, and go on from what is in it")
     parser.add_argument("--budget", type=float, help="begin no comparison that would not end within so many seconds")
     parser.add_argument("--report", action="store_true", help="only the table of what is in --log")
@@ -152,8 +152,6 @@ def main():
     tests = [("pp", n, 0) for n in args.p] + [("tg", n, d) for n in args.n for d in args.d]
     lines = [json.loads(line) for line in args.log.open()] if args.log and args.log.exists() else []
     units = [(r, m, t) for r in range(args.rounds) for m in args.models for t in tests]
-    for model in args.models if args.reload and not args.report else []:
-        reload(next(iter(engines.values())), model)
     begin, longest = time.monotonic(), 0.0
     for round_number, model, test in [] if args.report else units:
         if any((u["round"], u["model"], tuple(u["test"])) == (round_number, Path(model).name, test) for u in lines):
@@ -164,6 +162,8 @@ def main():
         names = list(engines)
         names = names[round_number % len(names) :] + names[: round_number % len(names)]
         start = time.monotonic()
+        if args.reload:
+            reload(next(iter(engines.values())), model)
         unit = {"round": round_number, "model": Path(model).name, "test": test, "speed": {}, "probes": {}}
         before = probe(args.threads)
         for name in names:
