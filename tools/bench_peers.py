@@ -86,7 +86,7 @@ def limit_share(test, shape, tok_per_s, probes):
 
 def reload(command, model):
     """Out of the page cache and into it again as the program reads it, so that all find the same pages: those of a file
-    just written or copied are small, and small pages cost up to a fifth of the speed at which experts are read."""
+    just written or copied are small, and experts are read from small pages up to a fifth slower."""
     fd = os.open(model, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(fd)
