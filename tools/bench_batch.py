@@ -5,7 +5,8 @@
 
 Prompts are random token ids without common beginnings, answers run to their limit; top-k 40, since the flat
 distributions of random weights would make top-p sort the whole vocabulary. Prints a Markdown table; seconds are
-those of the batch itself (OUT.stats.jsonl), loading left out: medians over the rounds, the ratio that of the rounds' own. The answers must be the same bytes each time.
+those of the batch itself (OUT.stats.jsonl), loading left out: medians over the rounds, the ratio that of the rounds'
+own. The answers must be the same bytes each time.
 """
 import argparse
 import json

@@ -240,7 +240,7 @@ DSR1_INLINE F min_factor([[maybe_unused]] const typename Source<T>::Head& h) {
 
 // Groups of a step.
 template <class T>
-constexpr int kStepGroups = 8 / Source<T>::kStages;
+constexpr int kStepGroups = 8 / Source<T>::kSteps;
 
 // Step s: the sums of its groups begin with their first level.
 template <class T, int kN, int s>
@@ -298,11 +298,14 @@ template <class T, int kN, int s = 0>
 DSR1_INLINE void block_sums(const uint8_t* p, const uint8_t* next, int64_t stride, const typename Source<T>::Head& h,
                             const int32_t* records, Stream& stream, I* raw, I* sum) {
   using Unpack = Source<T>;
-  constexpr bool kLast = s + 1 == Unpack::kStages;
+  constexpr bool kLast = s + 1 == Unpack::kSteps;
   I then[Unpack::kRaw];
-  copy_raw<T>(raw, then);
-  if constexpr (kStepsOverlap) Unpack::template load<kLast ? 0 : s + 1>(kLast ? next : p, stride, stream, then);
-  else Unpack::template load<s>(p, stride, stream, raw);
+  if constexpr (kStepsOverlap) {
+    copy_raw<T>(raw, then);
+    Unpack::template load<kLast ? 0 : s + 1>(kLast ? next : p, stride, stream, then);
+  } else {
+    Unpack::template load<s>(p, stride, stream, raw);
+  }
   BlockDots<T, kN, s> dots;
   dots.records = records;
   Unpack::template levels_of<s>(raw, h, dots);
@@ -369,7 +372,7 @@ DSR1_INLINE void pack_levels(const uint8_t* p, int64_t stride, const typename So
   Source<T>::template load<s>(p, stride, stream, raw);
   BlockOut<T, s> panel{out};
   Source<T>::template levels_of<s>(raw, h, panel);
-  if constexpr (s + 1 < Source<T>::kStages) pack_levels<T, s + 1>(p, stride, h, out, stream, raw);
+  if constexpr (s + 1 < Source<T>::kSteps) pack_levels<T, s + 1>(p, stride, h, out, stream, raw);
 }
 
 template <class T>

@@ -156,9 +156,10 @@ static void few_tile(const RowTile& t, int64_t stride, int64_t blocks, const int
   for (int c = 0; c < kN; ++c) store_lanes(y + c * ldy + t.base, acc[c], t.first, t.last);
 }
 
-// The widest column group that goes through registers faster than through a panel.
+// Few enough sums a step for eight columns.
 template <class T>
 constexpr bool kFewSums = !kInBlocks<T> || kBlockForm<T> == BlockForm::kPairs;
+// The widest column group that goes through registers faster than through a panel.
 template <class T>
 constexpr int64_t kFewWidth = kLanes < 16   ? 2
                               : kFewSums<T> ? 8

@@ -8,7 +8,7 @@
 //               the integer scales and minima of two groups or of the halves of one, as words of 16 bits, and
 //               block_scale() and block_min(), the block's factors with the powers of two that docs/numerics.md gives
 //               them
-//   kStages     steps in which a block is unpacked, each of groups that share bytes: one for types in blocks of 32
+//   kSteps      steps in which a block is unpacked, each of groups that share bytes: one for types in blocks of 32
 //   group(s, i) of types in blocks of 256: the number of the i-th group of step s
 //   head(p, stride, h)
 //   load<s>(p, stride, ahead, raw): kRaw vectors with the bytes of step s; raw holds those of step s - 1, some of which
@@ -111,7 +111,7 @@ struct Head1 {
 
 template <>
 struct Source<quant::Q4_0> {
-  static constexpr int kStages = 1, kRaw = 4, kShift = 4;
+  static constexpr int kSteps = 1, kRaw = 4, kShift = 4;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -131,7 +131,7 @@ struct Source<quant::Q4_0> {
 
 template <>
 struct Source<quant::Q4_1> {
-  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
+  static constexpr int kSteps = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -156,7 +156,7 @@ struct Head1Bits : Head1 {
 
 template <>
 struct Source<quant::Q5_0> {
-  static constexpr int kStages = 1, kRaw = 4, kShift = 3;
+  static constexpr int kSteps = 1, kRaw = 4, kShift = 3;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -177,7 +177,7 @@ struct Source<quant::Q5_0> {
 
 template <>
 struct Source<quant::Q5_1> {
-  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
+  static constexpr int kSteps = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = true;
   using Head = Head1Bits;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -199,7 +199,7 @@ struct Source<quant::Q5_1> {
 
 template <>
 struct Source<quant::Q8_0> {
-  static constexpr int kStages = 1, kRaw = 8, kShift = 0;
+  static constexpr int kSteps = 1, kRaw = 8, kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) {
@@ -220,7 +220,7 @@ struct Source<quant::Q8_0> {
 
 template <>
 struct Source<quant::IQ4_NL> {
-  static constexpr int kStages = 1, kRaw = 4, kShift = 0;
+  static constexpr int kSteps = 1, kRaw = 4, kShift = 0;
   static constexpr bool kU7 = false;
   using Head = Head1;
   DSR1_INLINE void head(const uint8_t* p, int64_t stride, Head& h) { Source<quant::Q4_0>::head(p, stride, h); }
@@ -241,7 +241,7 @@ struct Source<quant::IQ4_NL> {
 
 template <>
 struct Source<quant::IQ4_XS> {
-  static constexpr int kStages = 4, kRaw = 8;
+  static constexpr int kSteps = 4, kRaw = 8;
   static constexpr bool kU7 = false;
   static constexpr int group(int s, int i) { return 2 * s + i; }
   struct Head {
@@ -308,7 +308,7 @@ DSR1_INLINE void k_head(const uint8_t* p, int64_t stride, HeadK& h) {
 
 template <>
 struct Source<quant::Q4_K> {
-  static constexpr int kStages = 4, kRaw = 8;
+  static constexpr int kSteps = 4, kRaw = 8;
   static constexpr bool kU7 = true;
   static constexpr int group(int s, int i) { return 2 * s + i; }
   using Head = HeadK;
@@ -329,7 +329,7 @@ struct Source<quant::Q4_K> {
 
 template <>
 struct Source<quant::Q5_K> {
-  static constexpr int kStages = 4, kRaw = 8;
+  static constexpr int kSteps = 4, kRaw = 8;
   static constexpr bool kU7 = true;
   static constexpr int group(int s, int i) { return 2 * s + i; }
   struct Head : HeadK {
@@ -356,7 +356,7 @@ struct Source<quant::Q5_K> {
 
 template <>
 struct Source<quant::Q6_K> {
-  static constexpr int kStages = 4, kRaw = 16;
+  static constexpr int kSteps = 4, kRaw = 16;
   static constexpr bool kU7 = true;
   static constexpr int group(int s, int i) { return s / 2 * 4 + s % 2 + 2 * i; }
   struct Head {
@@ -396,7 +396,7 @@ struct Source<quant::Q6_K> {
 // row's scale fill that row's dword of the table, and the index of a byte is its level plus its row's place.
 template <>
 struct Source<quant::Q2_K> {
-  static constexpr int kStages = 2, kRaw = 8;
+  static constexpr int kSteps = 2, kRaw = 8;
   static constexpr bool kU7 = true;
   static constexpr int group(int s, int i) { return 4 * s + i; }
   struct Head {
@@ -437,7 +437,7 @@ struct Source<quant::Q2_K> {
 // Levels are -S * (q - 4 * !h), which unlike S * (q - 4 * !h) fits a signed byte; the scale is -d.
 template <>
 struct Source<quant::Q3_K> {
-  static constexpr int kStages = 2, kRaw = 8;
+  static constexpr int kSteps = 2, kRaw = 8;
   static constexpr bool kU7 = false;
   static constexpr int group(int s, int i) { return 4 * s + i; }
   struct Head {
